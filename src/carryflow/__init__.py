@@ -1,0 +1,1 @@
+"""Learn, prove, serve and trade the crypto funding carry."""
