@@ -49,7 +49,7 @@ class RetryableError(VenueError):
 
 
 class AmbiguousError(VenueError):
-    """Say that something may have happened at the venue, which must be asked before anything is sent again."""
+    """Say that something may have happened at the venue, which must be asked before sending again."""
 
 
 class RejectedError(VenueError):
@@ -68,5 +68,5 @@ class RegistryError(CarryflowError):
     """Name a registry version or alias that is missing or broken."""
 
 
-class InvariantBroken(CarryflowError):  # noqa: N818 - the field's word for it
+class InvariantBroken(CarryflowError):
     """Say that our own books do not add up."""

@@ -1,0 +1,73 @@
+"""What a market lets one trade: price steps, lots and minimum values, as Binance announces them."""
+
+from dataclasses import dataclass
+from math import floor, log10
+from typing import Any
+
+from carryflow.market.coins import tick_size
+from carryflow.market.schema import Leg
+from carryflow.venues.simulated.decimals import plain
+
+
+@dataclass(frozen=True, slots=True)
+class MarketFilters:
+    """Hold the steps of one market: `tick` in quote, `lot` in base coin, `min_notional` in quote."""
+
+    tick: float
+    lot: float
+    min_notional: float
+
+
+def market_filters(leg: Leg, price: float) -> MarketFilters:
+    """Return the steps of a market whose price is of this size; a perpetual's lot is a hundred times spot's.
+
+    >>> market_filters("spot", 95_000.0), market_filters("perp", 95_000.0).lot
+    (MarketFilters(tick=0.1, lot=1e-05, min_notional=5.0), 0.001)
+    """
+    digits = floor(log10(price)) + (1 if leg == "spot" else -1)
+    return MarketFilters(tick_size(price), float(f"1e{-digits}"), 5.0)
+
+
+def symbol_entry(
+    leg: Leg, ticker: str, quote: str, filters: MarketFilters, onboard_ms: int
+) -> dict[str, Any]:
+    """Return one entry of `exchangeInfo`'s symbols, in the words of the leg's own API."""
+    lot = {"minQty": plain(filters.lot), "maxQty": "9000000", "stepSize": plain(filters.lot)}
+    tick = plain(filters.tick)
+    listed = [
+        {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "10000000", "tickSize": tick},
+        {"filterType": "LOT_SIZE", **lot},
+        {"filterType": "MARKET_LOT_SIZE", **lot},
+    ]
+    entry: dict[str, Any] = {
+        "symbol": ticker + quote,
+        "status": "TRADING",
+        "baseAsset": ticker,
+        "quoteAsset": quote,
+        "baseAssetPrecision": 8,
+        "quotePrecision": 8,
+        "orderTypes": ["LIMIT", "MARKET"],
+    }
+    if leg == "spot":
+        minimum = {"filterType": "NOTIONAL", "minNotional": plain(filters.min_notional)}
+        return entry | {
+            "quoteAssetPrecision": 8,
+            "isSpotTradingAllowed": True,
+            "isMarginTradingAllowed": True,
+            "permissions": ["SPOT", "MARGIN"],
+            "permissionSets": [["SPOT", "MARGIN"]],
+            "filters": [*listed, minimum],
+        }
+    minimum = {"filterType": "MIN_NOTIONAL", "notional": plain(filters.min_notional)}
+    return entry | {
+        "pair": ticker + quote,
+        "contractType": "PERPETUAL",
+        "deliveryDate": 4_133_404_800_000,
+        "onboardDate": onboard_ms,
+        "marginAsset": quote,
+        "pricePrecision": max(0, round(-log10(filters.tick))),
+        "quantityPrecision": max(0, round(-log10(filters.lot))),
+        "underlyingType": "COIN",
+        "timeInForce": ["GTC", "IOC", "FOK", "GTX"],
+        "filters": [*listed, minimum],
+    }
