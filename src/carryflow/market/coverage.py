@@ -38,8 +38,8 @@ class Coverage:
     def words(self) -> str:
         """Say the same in one line."""
         return (
-            f"{self.ticker}: {self.bars} hours, {self.settlements} settlements, {len(self.halted_ms)} hours of spot "
-            f"halted, {self.unpublished_marks} without a published mark"
+            f"{self.ticker}: {self.bars} hours, {self.settlements} settlements, spot halted in "
+            f"{len(self.halted_ms)} hours, no mark published in {self.unpublished_marks}"
         )
 
 

@@ -1,0 +1,1 @@
+"""The market as an environment: two legs, one ledger, one account or many at once."""

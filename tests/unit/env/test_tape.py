@@ -1,0 +1,129 @@
+"""A tape holds only rows that can be traded on, and a slice brings its history along."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from carryflow.core.errors import CoverageError, MarketDataError, SchemaMismatchError
+from carryflow.env.tape import MarketTape, load_tapes
+from carryflow.features.dataset import MARKET_COLUMNS, write_dataset
+from carryflow.features.spec import FeatureSpec
+from carryflow.features.split import Split
+
+HOUR_MS = 3_600_000
+TapeMaker = Callable[..., MarketTape]
+
+
+@pytest.mark.pitfall("P05")
+@pytest.mark.parametrize("name", ["spot", "perp", "mark", "settlement_cash"])
+def test_a_missing_number_is_an_error_that_names_the_hour(make_tape: TapeMaker, name: str) -> None:
+    values = getattr(make_tape(), name).copy()
+    values[7] = np.nan
+    with pytest.raises(CoverageError, match=r"1 of 60 rows, at 1970-01-01T08:00Z"):
+        make_tape(**{name: values})
+
+
+def test_a_feature_that_is_not_finite_is_refused(make_tape: TapeMaker) -> None:
+    features = make_tape().features.copy()
+    features[9, 1] = np.inf
+    with pytest.raises(CoverageError, match=r"no finite feature in 1 of 60 rows"):
+        make_tape(features=features)
+
+
+def test_features_of_another_spec_are_refused(make_tape: TapeMaker) -> None:
+    with pytest.raises(SchemaMismatchError, match=r"float32 \(60, 3\)"):
+        make_tape(spec=FeatureSpec(("a", "b", "c"), 3))
+    with pytest.raises(SchemaMismatchError, match="float64"):
+        make_tape(features=np.zeros((60, 2)))
+
+
+def test_too_few_rows_and_uneven_columns_are_refused(make_tape: TapeMaker) -> None:
+    with pytest.raises(MarketDataError, match="leave no step"):
+        make_tape(n=3, lookback=3)
+    with pytest.raises(MarketDataError, match="59 rows of perp, expected 60"):
+        make_tape(perp=np.full(59, 100.0))
+
+
+def test_a_slice_decides_from_its_start_on_and_remembers_the_window_before(make_tape: TapeMaker) -> None:
+    tape = make_tape(lookback=5)
+    part = tape.slice(int(tape.decision_ms[20]), int(tape.decision_ms[30]))
+    assert part.first == 4
+    assert part.decision_ms[part.first] == tape.decision_ms[20]
+    assert part.decision_ms[-1] == tape.decision_ms[29]
+    assert np.array_equal(part.features[: part.first + 1], tape.features[16:21])
+
+
+def test_a_slice_before_the_first_window_starts_at_it(make_tape: TapeMaker) -> None:
+    tape = make_tape(lookback=5)
+    part = tape.slice(0, int(tape.decision_ms[10]))
+    assert (part.first, len(part)) == (4, 10)
+    with pytest.raises(MarketDataError, match=r"0 decisions between .* need 2"):
+        tape.slice(int(tape.decision_ms[-1]) + 1, int(tape.decision_ms[-1]) + HOUR_MS)
+
+
+def rows(ticker: str, n: int) -> pl.DataFrame:
+    rng = np.random.default_rng(len(ticker))
+    start = datetime(2025, 1, 1, tzinfo=UTC)
+    dates = [start + timedelta(hours=hour) for hour in range(n)]
+    rates = [0.0001 * (1 + hour) if hour % 8 == 0 else None for hour in range(n)]
+    return pl.DataFrame(
+        {
+            "Ticker": [ticker] * n,
+            "Date": dates,
+            "KnownAt": [date + timedelta(hours=1) for date in dates],
+            "SpotPrice": 100.0 + np.arange(n),
+            "PerpPrice": 101.0 + np.arange(n),
+            "MarkPrice": 102.0 + np.arange(n),
+            "SettleMark": [1000.0 + hour if rate else None for hour, rate in enumerate(rates)],
+            "FundingRate": rates,
+            "Tradable": np.arange(n) != 5,
+            "first": rng.normal(3.0, 2.0, n).astype(np.float32),
+            "second": rng.normal(size=n).astype(np.float32),
+        }
+    ).with_columns(pl.col("Date", "KnownAt").cast(pl.Datetime("ms", "UTC")))
+
+
+@pytest.fixture
+def dataset_dir(tmp_path: Path) -> Path:
+    frame = pl.concat([rows("XY", 40), rows("ABC", 40)])
+    start = int(frame["KnownAt"].dt.epoch("ms").min())  # type: ignore[arg-type]
+    split = Split(start, start + 20 * HOUR_MS, start + 25 * HOUR_MS, start + 40 * HOUR_MS)
+    assert set(MARKET_COLUMNS) < set(frame.columns)
+    write_dataset(frame, FeatureSpec(("first", "second"), 3), split, "v1", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.pitfall("P01")
+def test_tapes_of_a_dataset_pay_each_settlement_to_the_hour_that_ends_with_it(dataset_dir: Path) -> None:
+    tapes = load_tapes(dataset_dir)
+    assert list(tapes) == ["ABC", "XY"]
+    tape = tapes["ABC"]
+    assert np.array_equal(tape.spot, 100.0 + np.arange(40))
+    assert np.array_equal(tape.mark, 102.0 + np.arange(40))
+    assert np.flatnonzero(~tape.tradable).tolist() == [5]
+    # the bar of 08:00 is stamped 08:00; its settlement falls to whoever decided by the close at 07:00, row 6
+    assert np.flatnonzero(tape.settlement_cash).tolist() == [7, 15, 23, 31]
+    assert tape.settlement_cash[7] == pytest.approx(-0.0009 * 1008.0)
+
+
+def test_tapes_of_a_dataset_show_the_policy_scaled_features(dataset_dir: Path) -> None:
+    tape = load_tapes(dataset_dir)["XY"]
+    raw = rows("XY", 40)["first"].to_numpy()
+    assert abs(tape.features[:, 0]).max() < abs(raw).max()
+    assert np.corrcoef(raw, tape.features[:, 0])[0, 1] == pytest.approx(1.0, abs=1e-2)
+
+
+@pytest.mark.pitfall("P05")
+def test_a_settlement_without_its_mark_is_an_error(tmp_path: Path) -> None:
+    frame = rows("ABC", 40).with_columns(
+        SettleMark=pl.when(pl.col("SettleMark") == 1016.0).then(None).otherwise("SettleMark")
+    )
+    start = int(frame["KnownAt"].dt.epoch("ms").min())  # type: ignore[arg-type]
+    split = Split(start, start + 20 * HOUR_MS, start + 25 * HOUR_MS, start + 40 * HOUR_MS)
+    write_dataset(frame, FeatureSpec(("first", "second"), 3), split, "v1", tmp_path)
+    with pytest.raises(CoverageError, match="2025-01-01T16:00Z"):
+        load_tapes(tmp_path)
