@@ -1,0 +1,1 @@
+"""Monitoring: metrics, drift of the features, and errors told to somebody."""
