@@ -1,0 +1,1 @@
+"""Keep versions, judge a challenger, move the champion. Reads evidence; computes none."""
