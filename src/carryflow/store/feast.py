@@ -181,13 +181,24 @@ def training_set(
 
 
 class OnlineFeatures:
-    """Read the newest windows online, from one open store."""
+    """Read the newest windows online, from one open store.
+
+    Raises:
+        MarketDataError: nothing was published in this home yet.
+    """
 
     def __init__(self, home: Path, config: Path | None = None) -> None:
+        from feast.errors import FeatureServiceNotFoundException
+
         from feature_repo.services import DECISION_SERVICE
 
         self._store = open_store(home, config)
-        self._service = self._store.get_feature_service(DECISION_SERVICE)
+        try:
+            self._service = self._store.get_feature_service(DECISION_SERVICE)
+        except FeatureServiceNotFoundException:
+            raise MarketDataError(
+                f"no features were published in {home}; `carryflow run` fetches, builds and publishes them"
+            ) from None
 
     def latest_window(self, ticker: str) -> OnlineWindow:
         """Read a ticker's newest window.
