@@ -58,5 +58,5 @@ lock: setup
 
 # make clean  remove what runs and tests made; keep the environment
 clean:
-	rm -rf data runs registry markets feature_repo/data build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
+	rm -rf data runs registry markets feature_repo_state build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

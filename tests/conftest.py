@@ -11,7 +11,9 @@ def real_data() -> Path:
     """Folder of recorded market hours, named by `CARRYFLOW_REAL_DATA`."""
     folder = os.environ.get("CARRYFLOW_REAL_DATA")
     if not folder:
-        pytest.skip("recorded market hours are not part of the product; name their folder in CARRYFLOW_REAL_DATA")
+        pytest.skip(
+            "recorded market hours are not part of the product; name their folder in CARRYFLOW_REAL_DATA"
+        )
     path = Path(folder)
     if not path.is_dir():
         pytest.fail(f"CARRYFLOW_REAL_DATA={folder} is no folder")

@@ -53,10 +53,10 @@ EXPERT_COLOURS = ("#d08a2e", "#3b82c4", "#1a9c8a", "#9a6fc4", "#c2566e", "#6b7a8
 def label(name: str) -> str:
     """Give a policy's, an expert's or a part's name as a reader reads it.
 
-    >>> label("always_hedged")
-    'Always hedged'
+    >>> label("always_hedged"), label("long_term_ppo")
+    ('Always hedged', 'Long term')
     """
-    return name.replace("_", " ").capitalize()
+    return name.removesuffix("_ppo").replace("_", " ").capitalize()
 
 
 def draw_equity(ledgers: pl.DataFrame) -> Figure:

@@ -68,7 +68,7 @@ def folder(
         EnvSettings(),
         EvaluationSettings(),
         champion_dir=folder / "champion",
-        curves={"anomaly": curve, "gate": curve, "sentiment": curve},
+        curves={"anomaly_ppo": curve, "gate": curve, "sentiment_ppo": curve},
     )
     return folder
 
@@ -127,7 +127,7 @@ def test_metrics_and_ledgers_tell_the_same_story(folder: Path) -> None:
 def test_gate_weights_are_kept_for_the_gated_and_only_for_those_with_a_gate(folder: Path) -> None:
     ledgers = pl.read_parquet(folder / "evidence" / LEDGER_FILE)
     gates = [name for name in ledgers.columns if name.startswith("gate_")]
-    assert gates == ["gate_anomaly", "gate_short_term", "gate_long_term", "gate_sentiment"]
+    assert gates == ["gate_anomaly_ppo", "gate_short_term_ppo", "gate_long_term_ppo", "gate_sentiment_ppo"]
     decided = ledgers.filter(pl.col("action").is_not_null())
     gated = decided.filter(pl.col("policy") == "gated").select(gates)
     assert np.abs(gated.to_numpy().sum(axis=1) - 1.0).max() < 1e-6
@@ -144,7 +144,7 @@ def test_the_same_contest_leaves_the_same_bytes_so_that_a_version_is_known_by_it
         EnvSettings(),
         EvaluationSettings(),
         champion_dir=folder / "champion",
-        curves={"sentiment": curve, "gate": curve, "anomaly": curve},  # another order
+        curves={"sentiment_ppo": curve, "gate": curve, "anomaly_ppo": curve},  # another order
     )
     for name in (EVIDENCE_FILE, LEDGER_FILE, REPORT_FILE):
         assert (tmp_path / name).read_bytes() == (folder / "evidence" / name).read_bytes(), name

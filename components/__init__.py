@@ -1,0 +1,1 @@
+"""KFP components: thin shells, each around one function of `carryflow`."""

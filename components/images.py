@@ -1,0 +1,12 @@
+"""The images that the components run in, built by `.github/workflows/images.yml`.
+
+`carryflow pipeline compile --registry … --tag …` sets both; a laptop runs the components in its own Python.
+"""
+
+import os
+
+REGISTRY = os.environ.get("CARRYFLOW_IMAGE_REGISTRY", "ghcr.io/carryflow")
+TAG = os.environ.get("CARRYFLOW_IMAGE_TAG", "0.1.0")
+
+PIPELINE_IMAGE = f"{REGISTRY}/pipeline-python:{TAG}"
+TRAINING_IMAGE = f"{REGISTRY}/training-python:{TAG}"

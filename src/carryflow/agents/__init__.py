@@ -1,0 +1,1 @@
+"""The policies: four experts, the gate over them, and the bundle they travel in. Torch and no ray."""

@@ -1,0 +1,1 @@
+"""Learning: PPO on the hedged trade with RLlib. The only room that knows ray."""
