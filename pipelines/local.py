@@ -3,9 +3,12 @@
 import contextlib
 import hashlib
 import io
+import logging
 import re
+import threading
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -66,7 +69,7 @@ def run_local(
     with log.open("w", encoding="utf-8") as file:
         narrator = _Narrator(file, show)
         try:
-            with contextlib.redirect_stdout(narrator), warnings.catch_warnings():
+            with contextlib.redirect_stdout(narrator), _root_logger_kept(), warnings.catch_warnings():
                 # our images are Python's, and a laptop has no use for limits
                 warnings.filterwarnings("ignore", message="You may be attemping to run a task")
                 warnings.filterwarnings("ignore", message=".* have no effect in the current local runner")
@@ -76,25 +79,43 @@ def run_local(
             raise CarryflowError(f"{cause} (the whole log: {log})") from None
 
 
+@contextlib.contextmanager
+def _root_logger_kept() -> Iterator[None]:
+    """Put the root logger back as it was: steps that ran side by side leave kfp's own handlers on it."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers
+
+
 class _Narrator(io.TextIOBase):
-    """Write everything to a file and pass on what a person wants to see."""
+    """Write everything to a file and pass on what a person wants to see.
+
+    Steps that run side by side are each read by a thread of their own; a line is put together per thread.
+    """
 
     def __init__(self, file: io.TextIOBase, show: Callable[[str], None]) -> None:
         self.error: str | None = None
         self._file = file
         self._show = show
-        self._line = ""
-        self._started: dict[str, list[float]] = {}
+        self._lock = threading.Lock()
+        self._begun: defaultdict[int, str] = defaultdict(str)
+        self._started: defaultdict[str, list[float]] = defaultdict(list)
 
     def writable(self) -> bool:
         return True
 
     def write(self, text: str) -> int:
-        self._file.write(text)
-        *lines, self._line = (self._line + text).split("\n")
-        for line in lines:
-            for event in self._events(line):
-                self._show(event)
+        thread = threading.get_ident()
+        with self._lock:
+            *lines, self._begun[thread] = (self._begun[thread] + text).split("\n")
+            for line in lines:
+                self._file.write(f"{line}\n")
+                for event in self._events(line):
+                    self._show(event)
         return len(text)
 
     def flush(self) -> None:
@@ -102,7 +123,7 @@ class _Narrator(io.TextIOBase):
 
     def _events(self, line: str) -> Iterator[str]:
         if started := _STARTED.search(line):
-            self._started.setdefault(started[1], []).append(time.monotonic())
+            self._started[started[1]].append(time.monotonic())
             yield f"[bold]{started[1]}[/bold]"
         elif finished := _FINISHED.search(line):
             seconds = time.monotonic() - self._started[finished[1]].pop(0)

@@ -107,9 +107,11 @@ def fetch(
 @app.command()
 def serve(config: Config = None, override: Override = None, tape: Tape = None, venue: Venue = None) -> None:
     """Serve the champion through KServe until interrupted."""
+    settings = _resolve(config, override, tape, None, None, None, venue)
+    sys.argv = sys.argv[:1]  # KServe takes the command line of whoever imports it for its own
     from serving.predictor import serve_champion
 
-    serve_champion(_resolve(config, override, tape, None, None, None, venue))
+    serve_champion(settings)
 
 
 @app.command(name="settings")

@@ -21,6 +21,7 @@ from carryflow.settings import Settings
 
 START_TIMEOUT_S = 120
 ANSWER_TIMEOUT_S = 30
+CONNECT_RETRIES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,10 @@ def prove_serving(settings: Settings, version: str, resolved: Path, log: Path) -
 
     offline = _decide_offline(settings, version)
     instances = [{"ticker": ticker, "position": 0.0, "drawdown": 0.0} for ticker in offline]
-    with _serving(resolved, log) as url:
+    patient = httpx.HTTPTransport(retries=CONNECT_RETRIES)  # it says where it will be just before it is there
+    with _serving(resolved, log) as url, httpx.Client(transport=patient, timeout=ANSWER_TIMEOUT_S) as client:
         try:
-            answer = httpx.post(url, json={"instances": instances}, timeout=ANSWER_TIMEOUT_S)
+            answer = client.post(url, json={"instances": instances})
             predictions = answer.raise_for_status().json()["predictions"]
         except httpx.HTTPError as error:
             raise CarryflowError(f"the server at {url} did not answer: {error} (its log: {log})") from None

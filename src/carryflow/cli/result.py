@@ -41,7 +41,7 @@ def verdict_table(verdict: Verdict) -> Table:
 def proof_table(proofs: Sequence[Proof]) -> Table:
     """Lay the served answers beside the offline ones, one row a coin."""
     table = Table(title="One decision over HTTP, and the same offline", title_justify="left")
-    for heading in ("coin", "served", "offline", "equal", "gate", "known at", "expires", "decision"):
+    for heading in ("coin", "served", "offline", "equal", "features known at", "expires", "decision id"):
         table.add_column(heading)
     for proof in proofs:
         served = proof.served
@@ -50,7 +50,6 @@ def proof_table(proofs: Sequence[Proof]) -> Table:
             f"{served['action']:+.6f}",
             f"{proof.offline:+.6f}",
             "✓" if proof.equal else f"✗ {served['reason']}",
-            "  ".join(f"{expert} {weight:.0%}" for expert, weight in served["gate"].items()),
             served["feature_known_at"],
             served["expires_at"],
             served["decision_id"],

@@ -29,7 +29,7 @@ class GateSettings(Section):
 class TrainSettings(Section):
     """Steer PPO, for the experts and the gate alike."""
 
-    iterations: Annotated[int, Field(ge=1, description="rounds of sampling and learning of each expert")] = 30
+    iterations: Annotated[int, Field(ge=1, description="rounds of sampling and learning of each expert")] = 50
     hidden: Annotated[tuple[Width, ...], Field(description="widths of an expert's hidden layers")] = (32, 32)
     accounts: Annotated[int, Field(ge=1, description="accounts that trade side by side while sampling")] = 128
     batch_steps: Annotated[int, Field(ge=64, description="account hours sampled in each iteration")] = 16_384

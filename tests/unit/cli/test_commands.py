@@ -46,6 +46,12 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     assert f"port {port} " in done.stderr
 
 
+def test_options_are_ours_and_not_those_of_a_library_that_reads_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").touch()
+    done = carryflow("serve", "--config", "settings.yaml", cwd=tmp_path)
+    assert "no features were published" in done.stderr
+
+
 def test_help_loads_none_of_the_slow_libraries(tmp_path: Path) -> None:
     code = (
         "import sys, carryflow.cli\n"
