@@ -2,8 +2,7 @@
 
 from feast import FileSource
 
-FEATURES_FILE = "features.parquet"
-WINDOWS_FILE = "windows.parquet"
+from feature_repo import FEATURES_FILE, WINDOWS_FILE
 
 EVENT_TIMESTAMP = "event_timestamp"
 """When a row was known: the close of its bar."""

@@ -69,7 +69,7 @@ def run_local(
     with log.open("w", encoding="utf-8") as file:
         narrator = _Narrator(file, show)
         try:
-            with contextlib.redirect_stdout(narrator), _root_logger_kept(), warnings.catch_warnings():
+            with contextlib.redirect_stdout(narrator), _logging_to(narrator), warnings.catch_warnings():
                 # our images are Python's, and a laptop has no use for limits
                 warnings.filterwarnings("ignore", message="You may be attemping to run a task")
                 warnings.filterwarnings("ignore", message=".* have no effect in the current local runner")
@@ -80,10 +80,15 @@ def run_local(
 
 
 @contextlib.contextmanager
-def _root_logger_kept() -> Iterator[None]:
-    """Put the root logger back as it was: steps that ran side by side leave kfp's own handlers on it."""
+def _logging_to(stream: io.TextIOBase) -> Iterator[None]:
+    """Send what is logged to a stream, and put the root logger back as it was.
+
+    kfp logs its cache hits here; steps that ran side by side leave kfp's own handlers on the root logger.
+    """
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
+    root.setLevel(logging.INFO)
+    root.handlers[:] = [logging.StreamHandler(stream)]
     try:
         yield
     finally:

@@ -150,3 +150,14 @@ def test_the_production_store_is_redis_over_object_storage(monkeypatch: pytest.M
     assert config.online_store.connection_string == "redis:6379"
     assert config.registry.path == "s3://carryflow/feature_repo_state/registry.db"
     assert config.offline_store.type == "duckdb"
+
+
+def test_a_frame_is_published_once_until_it_changes_or_the_store_is_lost(home: Home):
+    def created() -> datetime:
+        publish(home.frame_dir, home.path)
+        return pl.read_parquet(home.path / "data" / "processed" / "features.parquet")["created"][0]
+
+    first = created()
+    assert created() == first
+    (home.path / "feature_repo_state" / "published").unlink()
+    assert created() > first

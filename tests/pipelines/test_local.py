@@ -51,12 +51,13 @@ def test_progress_of_the_steps_is_shown_and_everything_is_logged(tmp_path: Path)
 
 
 def test_an_unchanged_step_is_not_done_again_and_changed_code_is(tmp_path: Path) -> None:
-    def run(code: str) -> int:
+    def run(code: str) -> tuple[int, bool]:
+        shown: list[str] = []
         arguments = {"path": str(tmp_path / "calls"), "code": code}
-        done = run_local(counting, arguments, tmp_path / "root", tmp_path / "log", lambda _: None)
-        return int(done["Output"])
+        done = run_local(counting, arguments, tmp_path / "root", tmp_path / "log", shown.append)
+        return int(done["Output"]), "[bold]count[/bold] is unchanged" in shown
 
-    assert [run("1"), run("1"), run("2"), run("1")] == [1, 1, 2, 1]
+    assert [run("1"), run("1"), run("2"), run("1")] == [(1, False), (1, True), (2, False), (1, True)]
 
 
 def test_a_failed_step_speaks_in_its_own_words_and_names_the_log(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from carryflow.features.dataset import MARKET_COLUMNS, split_rows, write_dataset
 from carryflow.features.spec import FeatureSpec
 from carryflow.features.split import SplitSettings
 from carryflow.features.windows import export_windows, window_view
+from feature_repo import FEATURES_FILE, WINDOWS_FILE
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -108,16 +109,15 @@ def publish(frame_dir: Path, home: Path, created: datetime | None = None, config
         MarketDataError: there is no frame, or a ticker has no full window.
 
     """
-    from feature_repo.services import define
-    from feature_repo.sources import FEATURES_FILE, WINDOWS_FILE
-
     frame = read_frame(frame_dir)
     published = processed_dir(home)
     receipt = home / STATE_DIR / RECEIPT
     stamp = _stamp(frame_dir, config)
-    whole = receipt.is_file() and all((published / n).is_file() for n in (CARD, FEATURES_FILE, WINDOWS_FILE))
-    if created is None and whole and receipt.read_text() == stamp:
+    files = (receipt, *(published / name for name in (CARD, FEATURES_FILE, WINDOWS_FILE)))
+    if created is None and all(file.is_file() for file in files) and receipt.read_text() == stamp:
         return published
+    from feature_repo.services import define
+
     receipt.unlink(missing_ok=True)
     stamped = frame.table.select(
         pl.col("Ticker").alias("ticker"),
