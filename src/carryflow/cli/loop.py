@@ -14,7 +14,10 @@ from carryflow.cli.proof import prove_serving
 from carryflow.cli.result import policies_table, proof_table, verdict_table
 from carryflow.core.atomic import write_atomically
 from carryflow.core.errors import CarryflowError, InvariantBroken
+from carryflow.evaluation.baselines import GATED
 from carryflow.evaluation.evidence import REPORT_FILE, Evidence
+from carryflow.market.data import to_ms
+from carryflow.monitoring.metrics import write_run_metrics
 from carryflow.promotion.registry import Registry
 from carryflow.settings import Settings
 
@@ -41,7 +44,8 @@ def run_loop(settings: Settings, console: Console) -> None:
             log=folder / "pipeline.log",
             show=lambda line: console.print(line, soft_wrap=True),
         )
-        _show_result(Registry(home / "registry"), outputs, console)
+        evidence = _show_result(Registry(home / "registry"), outputs, console)
+        _count_result(home, evidence, outputs)
         _show_proof(settings, resolved, folder / "server.log", console)
         report = Registry(home / "registry").evidence_dir(outputs["version"]) / REPORT_FILE
         console.print(f"\nreport: {report}", soft_wrap=True)
@@ -56,14 +60,28 @@ def _keep(settings: Settings, folder: Path) -> Path:
     return path
 
 
-def _show_result(registry: Registry, outputs: Mapping[str, Any], console: Console) -> None:
+def _show_result(registry: Registry, outputs: Mapping[str, Any], console: Console) -> Evidence:
     version = outputs["version"]
+    evidence = Evidence.read(registry.evidence_dir(version))
     console.print()
-    console.print(policies_table(Evidence.read(registry.evidence_dir(version))))
+    console.print(policies_table(evidence))
     console.print(verdict_table(registry.verdict(version)))
     console.print(
         f"drift: {outputs['drift_share']:.0%} of the features are distributed otherwise than in training"
     )
+    return evidence
+
+
+def _count_result(home: Path, evidence: Evidence, outputs: Mapping[str, Any]) -> None:
+    """Leave the run's numbers where a Prometheus node exporter collects them."""
+    scored = evidence.policies[GATED].portfolio
+    numbers = {
+        "return_apr": scored.return_apr,
+        "max_drawdown": scored.max_drawdown,
+        "drift_share": outputs["drift_share"],
+        "promoted": float(outputs["promoted"]),
+    }
+    write_run_metrics(home / "runs" / "carryflow.prom", numbers, to_ms(datetime.now(UTC)))
 
 
 def _show_proof(settings: Settings, resolved: Path, log: Path, console: Console) -> None:
