@@ -1,6 +1,7 @@
 """The images that the components run in, built by `.github/workflows/images.yml`.
 
-`carryflow pipeline compile --registry … --tag …` sets both; a laptop runs the components in its own Python.
+Whoever compiles the graph sets registry and tag in the environment; a laptop runs the components in its own
+Python.
 """
 
 import os

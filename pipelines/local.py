@@ -15,6 +15,7 @@ from typing import Any
 
 import carryflow
 import components
+import feature_repo
 from carryflow.core.errors import CarryflowError
 from carryflow.monitoring.progress import MARK
 
@@ -30,7 +31,7 @@ def code_version() -> str:
     On Kubernetes the tag of the images plays this part.
     """
     digest = hashlib.sha256()
-    for package in (carryflow, components):
+    for package in (carryflow, components, feature_repo):
         root = Path(str(package.__file__)).parent
         for source in sorted(root.rglob("*.py")):
             digest.update(str(source.relative_to(root)).encode())

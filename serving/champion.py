@@ -102,5 +102,5 @@ def require_spec(bundle: Bundle, read_window: Callable[[str], OnlineWindow], tic
         published += 1
     if not published:
         raise UnknownTickerError(
-            f"the feature store has none of {', '.join(tickers)}; publish features first"
+            f"the feature store has none of {', '.join(tickers) or 'the coins'}; publish features first"
         )

@@ -18,7 +18,7 @@ from carryflow.monitoring.metrics import ServingMetrics
 from carryflow.monitoring.sentry import start_error_reporting
 from carryflow.promotion.registry import Registry
 from carryflow.settings import Settings
-from carryflow.store.feast import OnlineFeatures
+from carryflow.store.feast import OnlineFeatures, published_tickers
 from serving.champion import ChampionDesk, require_spec
 from serving.decision import Decision, DecisionDesk, Question
 from serving.server import claim_port, serve_model
@@ -102,7 +102,7 @@ def serve_champion(settings: Settings, environment: Mapping[str, str] | None = N
     metrics = ServingMetrics(REGISTRY)
 
     def open_desk(bundle: Bundle) -> DecisionDesk:
-        require_spec(bundle, features.latest_window, settings.data.tickers)
+        require_spec(bundle, features.latest_window, published_tickers(home))
         return DecisionDesk(
             bundle, features.latest_window, clock, round(serving.max_feature_age_hours * HOUR_MS)
         )

@@ -132,6 +132,8 @@ def _read_file(file: Path) -> dict[str, Any]:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"settings file {file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"settings file {file} is no text in UTF-8; save it as such") from None
     except yaml.YAMLError as error:
         raise SettingsError(f"settings file {file} is no YAML: {' '.join(str(error).split())}") from None
     if content is None:

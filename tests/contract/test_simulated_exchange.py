@@ -9,6 +9,7 @@ from urllib.request import urlopen
 import pytest
 
 from carryflow.core.errors import VenueError
+from carryflow.market.coins import COINS
 from carryflow.market.schema import BAR_MS
 from carryflow.market.synthetic import SyntheticSettings
 from carryflow.venues.simulated.server import RunningExchange, start_exchange
@@ -113,7 +114,7 @@ def test_the_book_starts_at_the_recorded_touch(exchange: RunningExchange) -> Non
     assert float(book["asks"][0][0]) == PERP["ask"][-1]
     assert len(book["bids"]) == len(book["asks"]) == 20
     touch = get(exchange, "/api/v3/ticker/bookTicker")[1]
-    assert {t["symbol"] for t in touch} == {"BTCUSDT", "ETHUSDT", "SOLUSDT"}
+    assert {t["symbol"] for t in touch} == {f"{coin}USDT" for coin in COINS}
 
 
 def test_a_port_in_use_is_a_one_line_error_that_names_it(exchange: RunningExchange) -> None:

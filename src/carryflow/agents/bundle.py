@@ -33,7 +33,7 @@ class BundleMetadata:
         expires_at_ms: from when on it must not open positions any more (UTC, milliseconds).
         train_start_ms: first decision time that it was trained on (UTC, milliseconds).
         train_end_ms: last decision time that it was trained on (UTC, milliseconds).
-        lineage: what it was made of, by name: market_version, settings_hash, code, seed.
+        lineage: what it was made of, by name: market_version, code, seed.
     """
 
     created_at_ms: int

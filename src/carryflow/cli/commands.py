@@ -88,11 +88,12 @@ def fetch(
     venue: Venue = None,
 ) -> None:
     """Fetch the hours that are new at the venue into data/crypto/."""
+    from carryflow.cli.loop import alone
     from carryflow.venues.ccxt_market import fetch_market
 
     settings = _resolve(config, override, tape, tickers, start, end, venue)
     folder = settings.home_dir / "data" / "crypto"
-    with _venue(settings) as reachable, Progress(console=console) as bars:
+    with alone(settings.home_dir), _venue(settings) as reachable, Progress(console=console) as bars:
         tasks = {ticker: bars.add_task(ticker, total=None) for ticker in settings.data.tickers}
 
         def show(ticker: str, done: int, hours: int) -> None:
@@ -140,7 +141,8 @@ def exchange_up(
     overrides = [*(override or []), *([] if port is None else [f"exchange.port={port}"])]
     settings = _resolve(config, overrides, tape, tickers, start, end)
     exchange = settings.exchange
-    played = open_tape(exchange, settings.data.tickers, settings.data.start, settings.data.end)
+    named = settings.data.tickers if tickers else None
+    played = open_tape(exchange, named, settings.data.start, settings.data.end)
     serve_exchange(played, exchange.host, exchange.port, announce=console.print)
 
 
@@ -202,10 +204,11 @@ def _venue(settings: "Settings") -> Iterator["Settings"]:
     if settings.venue.name != "simulated" or settings.venue.url is not None:
         yield settings
         return
+    from carryflow.market.data import to_ms
     from carryflow.venues.simulated.server import open_tape, start_exchange
 
-    data = settings.data
-    tape = open_tape(settings.exchange, start=data.start, end=data.end)
-    with start_exchange(tape, settings.exchange.host, port=0) as exchange:
+    with start_exchange(open_tape(settings.exchange), settings.exchange.host, port=0) as exchange:
+        if settings.data.end is not None:
+            exchange.set_clock(min(exchange.now_ms, to_ms(settings.data.end)))
         venue = settings.venue.model_copy(update={"url": exchange.url})
         yield settings.model_copy(update={"venue": venue})

@@ -13,7 +13,7 @@ from rich.console import Console
 from carryflow.cli.proof import prove_serving
 from carryflow.cli.result import policies_table, proof_table, verdict_table
 from carryflow.core.atomic import write_atomically
-from carryflow.core.errors import CarryflowError, InvariantBroken
+from carryflow.core.errors import CarryflowError, InvariantBroken, SettingsError
 from carryflow.evaluation.baselines import GATED
 from carryflow.evaluation.evidence import REPORT_FILE, Evidence
 from carryflow.market.data import to_ms
@@ -33,7 +33,7 @@ def run_loop(settings: Settings, console: Console) -> None:
 
     home = settings.home_dir
     folder = home / "runs" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{settings.hash}"
-    with _alone(home):
+    with alone(home):
         resolved = _keep(settings, folder)
         console.print(f"settings {settings.hash}, log {folder / 'pipeline.log'}", soft_wrap=True)
         parameters = {"home": str(home), "code": code_version(), "seed": settings.seed}
@@ -46,9 +46,11 @@ def run_loop(settings: Settings, console: Console) -> None:
         )
         evidence = _show_result(Registry(home / "registry"), outputs, console)
         _count_result(home, evidence, outputs)
-        _show_proof(settings, resolved, folder / "server.log", console)
         report = Registry(home / "registry").evidence_dir(outputs["version"]) / REPORT_FILE
-        console.print(f"\nreport: {report}", soft_wrap=True)
+        try:
+            _show_proof(settings, resolved, folder / "server.log", console)
+        finally:
+            console.print(f"\nreport: {report}", soft_wrap=True)
 
 
 def _keep(settings: Settings, folder: Path) -> Path:
@@ -92,7 +94,7 @@ def _show_proof(settings: Settings, resolved: Path, log: Path, console: Console)
     console.print(f"serving {champion} and asking it")
     proofs = prove_serving(settings, champion, resolved, log)
     console.print(proof_table(proofs))
-    unequal = [proof.ticker for proof in proofs if not proof.equal]
+    unequal = [proof.ticker for proof in proofs if not (proof.equal or proof.held)]
     if unequal:
         raise InvariantBroken(
             f"the served action differs from the offline one for {', '.join(unequal)}; do not trade this "
@@ -101,11 +103,17 @@ def _show_proof(settings: Settings, resolved: Path, log: Path, console: Console)
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
+def alone(home: Path) -> Iterator[None]:
     """Hold the folder for one run at a time; the lock goes with the process, however it ends."""
     lock = home / "runs" / ".lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as handle:
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        handle = lock.open("w")
+    except OSError as error:
+        raise SettingsError(
+            f"cannot write in {home}: {error.strerror}; name another folder with -o home=…"
+        ) from None
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

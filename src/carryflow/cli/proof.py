@@ -1,5 +1,6 @@
 """The proof that what is served is what was judged: the champion's answer over HTTP and offline."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from carryflow.core.errors import CarryflowError
 from carryflow.features.build import build_features, read_frame
 from carryflow.features.scaling import Scaler
 from carryflow.promotion.registry import Registry
-from carryflow.settings import Settings
+from carryflow.settings import ENVIRONMENT_PREFIX, Settings
 
 START_TIMEOUT_S = 120
 ANSWER_TIMEOUT_S = 30
@@ -39,9 +40,14 @@ class Proof:
     offline: float
 
     @property
+    def held(self) -> bool:
+        """Say whether the server answered HOLD, so that there is nothing to compare."""
+        return bool(self.served["hold"])
+
+    @property
     def equal(self) -> bool:
         """Say whether the served action is the offline one, to the last bit of float32."""
-        return not self.served["hold"] and np.float32(self.served["action"]) == np.float32(self.offline)
+        return not self.held and np.float32(self.served["action"]) == np.float32(self.offline)
 
 
 def prove_serving(settings: Settings, version: str, resolved: Path, log: Path) -> list[Proof]:
@@ -99,16 +105,21 @@ def _serving(resolved: Path, log: Path) -> Iterator[str]:
 
 @contextmanager
 def _process(command: Sequence[str], errors: Any) -> Iterator["subprocess.Popen[str]"]:
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
-    try:
-        yield process
-    finally:
-        process.terminate()
+    # what was resolved is in the file; a variable of ours would win over it again
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)
+    }
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+    ) as process:
         try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def _await_url(process: "subprocess.Popen[str]", log: Path) -> str:

@@ -49,7 +49,7 @@ def proof_table(proofs: Sequence[Proof]) -> Table:
             proof.ticker,
             f"{served['action']:+.6f}",
             f"{proof.offline:+.6f}",
-            "✓" if proof.equal else f"✗ {served['reason']}",
+            served["reason"] if proof.held else "✓" if proof.equal else "✗",
             served["feature_known_at"],
             served["expires_at"],
             served["decision_id"],

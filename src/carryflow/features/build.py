@@ -50,7 +50,7 @@ def build_features(
         perp = read_leg(data_dir, "perp", ticker, start_ms, end_ms)
         frames.append(build_frame(spot, perp, ticker, data, sentiment))
     table = pl.concat(frames).sort("Ticker", "Date")
-    frame = UnifiedFrame(table, spec, market_version(data_dir, data.tickers))
+    frame = UnifiedFrame(table, spec, market_version(data_dir, data.tickers, data.sentiment))
     return write_frame(frame, processed_dir)
 
 

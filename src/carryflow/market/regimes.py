@@ -5,8 +5,7 @@ import numpy.typing as npt
 
 from carryflow.market.premium import Floats
 
-MOODS = ("neutral", "bull", "bear")
-
+# neutral, bull, bear
 _MOOD_NEXT = np.array([[0.0, 0.7, 0.3], [0.85, 0.0, 0.15], [0.8, 0.2, 0.0]])
 
 _PREMIUM_BP = np.array([[-1.0, 4.0], [8.0, 11.0], [-10.0, -7.0]])

@@ -45,7 +45,12 @@ def read_leg(
             f"{path} is not there; `carryflow fetch` with {ticker} in data.tickers makes it"
         )
     stamp = pl.col("timestamp").dt.epoch("ms")
-    table = pl.read_parquet(path)
+    try:
+        table = pl.read_parquet(path)
+    except pl.exceptions.PolarsError:
+        raise MarketDataError(
+            f"{path} is no Parquet file; put it back, or remove it and fetch again"
+        ) from None
     if start_ms is not None:
         table = table.filter(stamp >= start_ms)
     if end_ms is not None:
@@ -103,12 +108,22 @@ def write_source(data_dir: Path, source: Source) -> None:
         temporary.write_text(json.dumps(asdict(source), indent=2) + "\n")
 
 
-def market_version(data_dir: Path, tickers: Sequence[str]) -> str:
+def market_version(data_dir: Path, tickers: Sequence[str], sentiment: Path | None = None) -> str:
     """Return 16 hexadecimal digits that change when any value of any row of these tickers changes.
 
-    How the rows came onto the disk, in one fetch or in many, changes nothing.
+    How the rows came onto the disk, in one fetch or in many, changes nothing. A file of sentiment counts by
+    its bytes.
+
+    Raises:
+        MarketDataError: a leg or the file of sentiment is not there.
     """
     digest = hashlib.sha256()
+    if sentiment is not None:
+        if not sentiment.is_file():
+            raise MarketDataError(
+                f"no sentiment at {sentiment}; name a dated series, or leave data.sentiment out"
+            )
+        digest.update(sentiment.read_bytes())
     for ticker in sorted(tickers):
         for leg in LEGS:
             digest.update(f"{leg} {ticker}".encode())

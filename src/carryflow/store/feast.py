@@ -7,6 +7,7 @@ with it.
 
 import hashlib
 import io
+import json
 import os
 import warnings
 from collections.abc import Iterator
@@ -113,7 +114,11 @@ def publish(frame_dir: Path, home: Path, created: datetime | None = None, config
     published = processed_dir(home)
     receipt = home / STATE_DIR / RECEIPT
     stamp = _stamp(frame_dir, config)
-    files = (receipt, *(published / name for name in (CARD, FEATURES_FILE, WINDOWS_FILE)))
+    files = (
+        receipt,
+        home / STATE_DIR / "registry.db",
+        *(published / name for name in (CARD, FEATURES_FILE, WINDOWS_FILE)),
+    )
     if created is None and all(file.is_file() for file in files) and receipt.read_text() == stamp:
         return published
     from feature_repo.services import define
@@ -178,6 +183,12 @@ def training_set(
     parts = split_rows(rows, split, frame.spec.lookback)
     dataset = write_dataset(rows, frame.spec, parts, frame.market_version, out_dir)
     return export_windows(dataset, processed_dir(home))
+
+
+def published_tickers(home: Path) -> tuple[str, ...]:
+    """Name the coins whose features are published in a home; none where nothing is."""
+    card = processed_dir(home) / CARD
+    return tuple(json.loads(card.read_text())["tickers"]) if card.is_file() else ()
 
 
 class OnlineFeatures:

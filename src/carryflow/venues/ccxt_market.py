@@ -89,7 +89,7 @@ async def _fetch(
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)
     return MarketSnapshot(
-        version=market_version(data_dir, data.tickers),
+        version=market_version(data_dir, data.tickers, data.sentiment),
         end_ms=end,
         venue_time_ms=venue_time,
         tickers=data.tickers,

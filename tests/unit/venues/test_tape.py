@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from carryflow.core.errors import MarketDataError, UnknownTickerError
+from carryflow.market.coins import COINS
 from carryflow.market.schema import BAR_MS, BOOK_COLUMNS
 from carryflow.market.store import merge_leg
 from carryflow.market.synthetic import SyntheticSettings, synthetic_market
@@ -52,7 +53,7 @@ def test_a_tape_that_is_not_there_is_a_clear_error(recording: Path, tmp_path: Pa
 
 def test_the_synthetic_tape_is_named_by_its_settings_and_not_by_the_coins_asked_for() -> None:
     tape = synthetic_tape(SETTINGS)
-    assert tape.tickers == ("BTC", "ETH", "SOL")
+    assert tape.tickers == tuple(sorted(COINS))
     assert tape.tape_id == synthetic_tape(SETTINGS, ["XRP"]).tape_id
     assert tape.tape_id != synthetic_tape(SyntheticSettings(hours=48, seed=8)).tape_id
 

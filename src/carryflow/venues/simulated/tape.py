@@ -9,14 +9,11 @@ from pathlib import Path
 import polars as pl
 
 from carryflow.core.errors import MarketDataError
-from carryflow.market.coins import require_known
+from carryflow.market.coins import COINS, require_known
 from carryflow.market.data import to_ms
 from carryflow.market.schema import BAR_MS, LEGS, Leg
 from carryflow.market.store import leg_path, read_leg
 from carryflow.market.synthetic import SyntheticSettings, synthetic_market
-
-EMBEDDED_TICKERS = ("BTC", "ETH", "SOL")
-"""The coins of the synthetic market when nobody names any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,7 @@ def synthetic_tape(settings: SyntheticSettings, tickers: Sequence[str] | None = 
         UnknownTickerError: a ticker is not one of the synthetic coins.
     """
     name = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:8]
-    return _tape(f"synthetic-{name}", synthetic_market(settings, tickers or EMBEDDED_TICKERS))
+    return _tape(f"synthetic-{name}", synthetic_market(settings, tickers or tuple(COINS)))
 
 
 def _tape(tape_id: str, tables: Mapping[tuple[Leg, str], pl.DataFrame]) -> Tape:
