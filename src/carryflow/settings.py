@@ -134,7 +134,7 @@ def _read_file(file: Path) -> dict[str, Any]:
         raise SettingsError(f"settings file {file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SettingsError(f"settings file {file} is no text in UTF-8; save it as such") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise SettingsError(f"settings file {file} is no YAML: {' '.join(str(error).split())}") from None
     if content is None:
         return {}
@@ -154,7 +154,7 @@ def _merge(tree: dict[str, Any], branch: Mapping[str, Any]) -> None:
 def _assign(tree: dict[str, Any], key: str, text: str) -> None:
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # a ValueError is a date that no calendar has
         value = text
     *path, leaf = key.split(".")
     for name in path:

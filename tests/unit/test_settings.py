@@ -34,6 +34,7 @@ def test_variables_of_others_are_left_alone() -> None:
         ("train.iterations=many", "setting train.iterations = 'many'"),
         ("train.iterations", "is not of the form key=value"),
         ("seed.risk=1", "setting seed"),
+        ("data.start=2025-13-01", "setting data.start = '2025-13-01'"),
     ],
 )
 def test_a_wrong_override_is_named_with_the_way_out(override: str, words: str) -> None:
