@@ -5,7 +5,8 @@ CarryflowError
 ├── SettingsError           a setting is unknown, ill-typed or out of range
 ├── MarketDataError         what the market said cannot be used
 │   ├── CoverageError       bars, marks or settlements are missing; the rows are named
-│   └── UnknownTickerError  the venue or the tape does not list the ticker
+│   ├── UnknownTickerError  the venue or the tape does not list the ticker
+│   └── StaleFeaturesError  a feature is older than it may be
 ├── VenueError              a venue answered badly or not at all
 │   ├── RetryableError      nothing happened there; asking again is safe
 │   ├── AmbiguousError      something may have happened there; ask what, never send again
@@ -38,6 +39,10 @@ class CoverageError(MarketDataError):
 
 class UnknownTickerError(MarketDataError):
     """Name a ticker that the venue or the tape does not list."""
+
+
+class StaleFeaturesError(MarketDataError):
+    """Name the features that are older than they may be."""
 
 
 class VenueError(CarryflowError):

@@ -42,8 +42,8 @@ def settlement_cash_per_base(
     array([ 0.,  0.,  0., -4.])
 
     """
-    _require_increasing("decision", close_ms)
-    _require_increasing("settlement", settle_ms)
+    require_increasing("decision", close_ms)
+    require_increasing("settlement", settle_ms)
     holes = ~(np.isfinite(rate) & np.isfinite(mark) & (mark > 0))
     if holes.any():
         raise CoverageError(
@@ -78,7 +78,12 @@ def name_instants(instants_ms: NDArray[np.int64], most: int = 3) -> str:
     return ", ".join(names) + (f" and {more} more" if more else "")
 
 
-def _require_increasing(what: str, instants_ms: NDArray[np.int64]) -> None:
+def require_increasing(what: str, instants_ms: NDArray[np.int64]) -> None:
+    """Do nothing if the instants strictly increase.
+
+    Raises:
+        MarketDataError: one does not follow its predecessor; it is named as `what`.
+    """
     wrong = np.flatnonzero(np.diff(instants_ms) <= 0)
     if len(wrong):
         raise MarketDataError(

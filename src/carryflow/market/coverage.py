@@ -1,155 +1,165 @@
-"""What the hours of a ticker hold, and a refusal when something that pays or marks is missing."""
+"""An account of a ticker's bars, marks and settlements, and a refusal when what pays or marks is missing."""
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import pairwise
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from carryflow.core.errors import CoverageError
+from carryflow.core.errors import CoverageError, SettingsError
+from carryflow.market.absences import BarGrid, absent_marks, absent_settlements, no_mark
 from carryflow.market.data import DataSettings, to_ms
-from carryflow.market.schema import BAR_MS, name_rows
+from carryflow.market.gaps import KnownGap, read_gaps
+from carryflow.market.ledger import Absence, CoverageLedger, write_ledger
+from carryflow.market.leg_files import is_stored, settlements_path
+from carryflow.market.schedule import Segment, read_schedule
+from carryflow.market.schema import LEGS, Leg, leg_columns
+from carryflow.market.settlements import SETTLEMENT_COLUMNS, read_settlements, settlements_of
+from carryflow.market.store import read_leg, read_source
+from carryflow.market.timeframe import holds_settlements
 
-MAX_SETTLEMENT_HOURS = 8
-"""Longest interval between two settlements that the venues here use."""
-
-_HOUR = timedelta(milliseconds=BAR_MS)
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """Count what the hours of one ticker hold.
-
-    `start_ms` is the open of the first hour that both legs have, `end_ms` the close of the last, `bars` the
-    hours from one to the other. `halted_ms` are the opens of the hours in which spot did not trade,
-    `settlements` counts funding payments, `unpublished_marks` the hours for which the venue gave no mark
-    price.
-    """
-
-    ticker: str
-    start_ms: int
-    end_ms: int
-    bars: int
-    halted_ms: tuple[int, ...]
-    settlements: int
-    unpublished_marks: int
-
-    @property
-    def words(self) -> str:
-        """Say the same in one line."""
-        return (
-            f"{self.ticker}: {self.bars} hours, {self.settlements} settlements, spot halted in "
-            f"{len(self.halted_ms)} hours, no mark published in {self.unpublished_marks}"
-        )
+__all__ = [
+    "Absence",
+    "CoverageLedger",
+    "check_coverage",
+    "survey",
+    "survey_folder",
+    "write_ledger",
+]
 
 
-def check_coverage(spot: pl.DataFrame, perp: pl.DataFrame, ticker: str, settings: DataSettings) -> Coverage:
-    """Count what the two validated legs of one ticker hold in the hours that they share.
+UNREADABLE = "no funding schedule can be read off the settlements"
+
+
+def check_coverage(
+    spot: pl.DataFrame,
+    perp: pl.DataFrame,
+    ticker: str,
+    settings: DataSettings,
+    *,
+    settlements: pl.DataFrame | None = None,
+    gaps: Sequence[KnownGap] = (),
+) -> CoverageLedger:
+    """Account for the validated legs of one ticker in the bars that they share, as `survey` does.
+
+    Hours that the settings ask for beyond those are gaps here: the venue may have nothing there.
 
     Raises:
-        CoverageError: the legs share no hours, or one of them begins or ends alone; spot halts for longer
-        than
+        CoverageError: the legs share no bars, or one of them begins or ends alone; spot halts for longer than
             `max_halt_hours`; a bar of the perpetual, a settlement or a published mark is missing. Rows are
             named.
     """
-    first, last = _shared_hours(spot, perp, ticker, settings)
-    hours = pl.DataFrame({"timestamp": pl.datetime_range(first, last, "1h", time_unit="ms", eager=True)})
-    perp = perp.filter(pl.col("timestamp").is_between(first, last))
-    gone = hours.join(perp, on="timestamp", how="anti")["timestamp"]
-    if len(gone):
-        raise CoverageError(
-            f"{ticker}: the perpetual's bars are missing at {name_rows(gone)}; fetch them again"
-        )
-    halted = hours.join(spot, on="timestamp", how="anti")["timestamp"].sort()
-    _refuse_long_halts(halted, ticker, settings.max_halt_hours)
-    settled = perp.filter(pl.col("funding_rate").is_not_null())["timestamp"]
-    _refuse_missing_settlements(settled, first, last, ticker)
-    return Coverage(
-        ticker=ticker,
-        start_ms=to_ms(first),
-        end_ms=to_ms(last) + BAR_MS,
-        bars=len(hours),
-        halted_ms=tuple(halted.dt.epoch("ms").to_list()),
-        settlements=len(settled),
-        unpublished_marks=_count_unpublished_marks(perp, ticker, settings),
-    )
+    ledger = survey(spot, perp, ticker, settings, settlements=settlements, gaps=gaps, beyond="gap")
+    if ledger.holes:
+        raise CoverageError(ledger.refusal)
+    return ledger
 
 
-def _shared_hours(
-    spot: pl.DataFrame, perp: pl.DataFrame, ticker: str, settings: DataSettings
-) -> tuple[datetime, datetime]:
-    """Return the opens of the first and last hour that both legs have."""
-    edges = [(leg["timestamp"][0], leg["timestamp"][-1]) for leg in (spot, perp) if len(leg)]
-    if len(edges) < 2:
-        raise CoverageError(
-            f"{ticker}: the {'perp' if len(spot) else 'spot'} leg holds no rows; widen data.start, data.end"
-        )
-    first, last = max(edges[0][0], edges[1][0]), min(edges[0][1], edges[1][1])
-    if first > last:
-        raise CoverageError(f"{ticker}: spot holds {edges[0]}, perp {edges[1]}, and no hour is in both")
-    for side, (a, b) in {"begins": (edges[0][0], edges[1][0]), "ends": (edges[0][1], edges[1][1])}.items():
-        if abs(a - b) > settings.max_halt_hours * _HOUR:
-            raise CoverageError(
-                f"{ticker}: spot {side} at {a:%Y-%m-%d %H:%M} and perp at {b:%Y-%m-%d %H:%M}; choose hours "
-                "that both have with data.start and data.end"
-            )
-    return first, last
+def survey_folder(data_dir: Path, settings: DataSettings) -> list[CoverageLedger]:
+    """Survey every ticker of the settings in a folder, with the gaps that were recorded there.
 
-
-def _refuse_long_halts(halted: pl.Series, ticker: str, most: int) -> None:
-    """Refuse a run of more than `most` consecutive hours without spot trading."""
-    runs = pl.DataFrame({"hour": halted}).with_columns(
-        run=(pl.col("hour").diff() != _HOUR).fill_null(True).cum_sum()
-    )
-    for run in runs.partition_by("run"):
-        if len(run) > most:
-            raise CoverageError(
-                f"{ticker}: spot has no bars for {len(run)} hours at {name_rows(run['hour'])}; fetch them "
-                f"again, or raise data.max_halt_hours (now {most}) if the venue was halted"
-            )
-
-
-def _refuse_missing_settlements(settled: pl.Series, first: datetime, last: datetime, ticker: str) -> None:
-    """Refuse hours in which funding must have settled and no row says so.
-
-    Two settlements are never more than eight hours apart. Where they come more often, an interval twice
-    as long as the one before and the one after has lost one, too.
+    Raises:
+        SettingsError: the folder holds bars of another length than the settings name.
+        MarketDataError: neither leg of a ticker is there, or what is there is broken.
     """
-    if not len(settled):
-        raise CoverageError(
-            f"{ticker}: no settlement at all from {first:%Y-%m-%d %H:%M} on; fetch funding again"
+    source = read_source(data_dir)
+    if source is not None and source.timeframe != settings.timeframe:
+        raise SettingsError(
+            f"{data_dir} holds bars of {source.timeframe}, and data.timeframe is {settings.timeframe}; this "
+            f"folder wants --timeframe {source.timeframe}"
         )
-    most = MAX_SETTLEMENT_HOURS * _HOUR
-    stamps = settled.to_list()
-    gaps = [later - earlier for earlier, later in pairwise(stamps)]
-    holes = [i for i, gap in enumerate(gaps) if gap > most or _is_skipped(gaps, i)]
-    edges = [(stamps[i], stamps[i + 1]) for i in holes]
-    if stamps[0] - first > most:  # one at the first stamp itself would pay nobody: no position is older
-        edges.insert(0, (first, stamps[0]))
-    if last + _HOUR - stamps[-1] > most:
-        edges.append((stamps[-1], last + _HOUR))
-    if edges:
-        named = ", ".join(f"{a:%Y-%m-%d %H:%M} and {b:%Y-%m-%d %H:%M}" for a, b in edges[:3])
-        raise CoverageError(
-            f"{ticker}: {len(edges)} time(s) a settlement is missing, between {named}; funding that was paid "
-            "cannot be taken for zero: fetch these hours again"
-        )
+    gaps = read_gaps(data_dir)
+    return [_survey_stored(data_dir, ticker, settings, gaps) for ticker in settings.tickers]
 
 
-def _is_skipped(gaps: list[timedelta], i: int) -> bool:
-    """Say whether an interval between settlements is twice as long as the one before and the one after."""
-    return 0 < i < len(gaps) - 1 and gaps[i] == 2 * gaps[i - 1] == 2 * gaps[i + 1]
+def _survey_stored(
+    data_dir: Path, ticker: str, settings: DataSettings, gaps: Sequence[KnownGap]
+) -> CoverageLedger:
+    start, end = (None if at is None else to_ms(at) for at in (settings.start, settings.end))
+    there = [leg for leg in LEGS if is_stored(data_dir, leg, ticker)]
+
+    def read(leg: Leg) -> pl.DataFrame:
+        if there and leg not in there:
+            return pl.DataFrame(schema=leg_columns(leg))  # what is absent is told by the ledger
+        return read_leg(data_dir, leg, ticker, start, end, settings.timeframe)
+
+    spot, perp = (read(leg) for leg in LEGS)
+    beside = None
+    if not holds_settlements(settings.timeframe):
+        beside = pl.DataFrame(schema=SETTLEMENT_COLUMNS)
+        if "perp" in there or settlements_path(data_dir, ticker).is_file():
+            beside = read_settlements(data_dir, ticker, start, end, settings.timeframe)
+    return survey(spot, perp, ticker, settings, settlements=beside, gaps=gaps)
 
 
-def _count_unpublished_marks(perp: pl.DataFrame, ticker: str, settings: DataSettings) -> int:
-    """Count hours without a mark; refuse them where they are required, or missing between others."""
-    absent = pl.any_horizontal(pl.col("mark_open", "mark_close").is_null())
-    published = pl.col("mark_close").is_not_null()
-    begun = published.cum_max() & published.reverse().cum_max().reverse()
-    refused = perp.filter(absent if settings.mark == "required" else absent & begun)["timestamp"]
-    if len(refused):
-        raise CoverageError(
-            f"{ticker}: the mark price is missing at {name_rows(refused)}; fetch these hours again"
-            + (", or take the perpetual's own price (data.mark=perp)" if settings.mark == "required" else "")
-        )
-    return perp.filter(absent).height
+def survey(
+    spot: pl.DataFrame,
+    perp: pl.DataFrame,
+    ticker: str,
+    settings: DataSettings,
+    *,
+    settlements: pl.DataFrame | None = None,
+    gaps: Sequence[KnownGap] = (),
+    beyond: Literal["hole", "gap"] = "hole",
+) -> CoverageLedger:
+    """Account for every bar, mark and settlement that is expected while both validated legs have bars.
+
+    What is absent is a gap where the reason is known: the venue was asked and has nothing (`gaps`), spot has
+    no bars while the perpetual traded on, or the venue published no mark yet. None of them but the marks may
+    be longer than `settings.max_halt_hours`. Anything else is a hole.
+
+    Args:
+        spot: spot leg, as `read_leg` gives it.
+        perp: perpetual leg.
+        ticker: the coin.
+        settings: length of the bars, and what is tolerated.
+        settlements: settlements beside bars longer than an hour, as `read_settlements` gives them.
+        gaps: ranges in which the venue was asked and has no bars.
+        beyond: what hours are that `settings.start` and `settings.end` ask for, that the legs do not share
+            and that no gap explains.
+
+    """
+    own = [gap for gap in gaps if gap.ticker == ticker]
+    grid = BarGrid(settings, {"spot": _opens(spot), "perp": _opens(perp)}, own)
+    found = list(grid.edges())
+    first, end = grid.shared()
+    if end <= first:
+        return CoverageLedger(ticker, settings.timeframe, first, first, 0, (), 0, 0, (), (), (), tuple(found))
+    found += grid.beyond(refused=beyond == "hole")
+    found += [absence for leg in LEGS for absence in grid.absent_bars(leg)]
+    stamp = pl.col("timestamp").dt.epoch("ms")
+    perp = perp.filter(stamp.is_between(first, end, closed="left"))
+    paid = settlements_of(perp) if settlements is None else settlements
+    paid = paid.filter(stamp.is_between(first, end, closed="left"))
+    segments: tuple[Segment, ...] = ()
+    displaced: tuple[int, ...] = ()
+    try:
+        schedule = read_schedule(_opens(paid), paid["funding_rate"].to_numpy())
+    except CoverageError as unknown:  # no schedule at all can be read off them
+        found.append(Absence("settlement", "perp", first, end, 1, UNREADABLE, str(unknown)))
+    else:
+        segments, displaced = schedule.segments, schedule.displaced
+        found += absent_settlements(schedule, first, end, own)
+    found += absent_marks(perp, settings, grid.bar)
+    if settlements is not None:
+        found += absent_marks(paid.select("timestamp", mark_open="mark", mark_close="mark"), settings, 0)
+    return CoverageLedger(
+        ticker=ticker,
+        timeframe=settings.timeframe,
+        start_ms=first,
+        end_ms=end,
+        bars=(end - first) // grid.bar,
+        halted_ms=tuple(grid.halted().tolist()),
+        settlements=len(paid),
+        unpublished_marks=perp.filter(no_mark()).height,
+        segments=segments,
+        displaced_ms=displaced,
+        gaps=tuple(absence for absence in found if not absence.remedy),
+        holes=tuple(absence for absence in found if absence.remedy),
+    )
+
+
+def _opens(table: pl.DataFrame) -> NDArray[np.int64]:
+    return table["timestamp"].dt.epoch("ms").to_numpy()

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from carryflow.core.section import Section
+from carryflow.market.timeframe import Timeframe
 
 
 def utc(moment: datetime) -> datetime:
@@ -39,13 +40,16 @@ class DataSettings(Section):
     quote: str = Field("USDT", min_length=2, description="asset that both legs are priced and settled in")
     start: UtcDatetime | None = Field(None, description="first hour wanted (UTC); empty: all the venue has")
     end: UtcDatetime | None = Field(None, description="hours before this instant (UTC); empty: up to now")
+    timeframe: Timeframe = Field("1h", description="length of a bar, from 1m to 1d")
     max_halt_hours: int = Field(24, ge=0, le=168, description="longest halt of spot trading tolerated, hours")
     mark: Literal["required", "perp"] = Field(
         "perp",
         description="where the venue published no mark price: refuse the hours, or take the perpetual's own",
     )
     sentiment: Path | None = Field(
-        None, description="dated series (Parquet or CSV: timestamp and one value column) of the crowd's mood"
+        None,
+        description="series of the crowd's mood (Parquet or CSV: timestamp and one value column); a stamp is "
+        "the instant of publication: shift a series that is dated by the day it describes",
     )
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from carryflow.core.errors import MarketDataError
-from carryflow.market.schema import PERP_COLUMNS, SPOT_COLUMNS, validate_leg
+from carryflow.market.schema import OPTIONAL_COLUMNS, PERP_COLUMNS, SPOT_COLUMNS, validate_leg
 
 
 def bars(**changes: list[object]) -> pl.DataFrame:
@@ -62,6 +62,48 @@ def test_a_perpetual_needs_its_mark_and_funding_columns() -> None:
 def test_a_row_that_cannot_be_is_refused_by_name(changes: dict[str, list[object]], words: str) -> None:
     with pytest.raises(MarketDataError, match=words):
         validate_leg(bars(**changes), "spot", "BTC")
+
+
+def test_what_nobody_recorded_may_be_absent_and_becomes_null() -> None:
+    perp = validate_leg(
+        bars(**dict.fromkeys(("mark_open", "mark_close", "funding_rate"), [None] * 3)), "perp"
+    )
+    assert perp.select(OPTIONAL_COLUMNS).null_count().row(0) == (3,) * len(OPTIONAL_COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("index_close", 0.0, "index.*01:00"),
+        ("predicted_rate", float("inf"), "funding rate.*01:00"),
+        ("ask_depth_50bp", 0.0, "book.*01:00"),
+        ("bid_depth_5bp", -1.0, "depth.*negative.*01:00"),
+    ],
+)
+def test_an_optional_value_that_cannot_be_is_refused(column: str, value: float, words: str) -> None:
+    nothing = dict.fromkeys(("mark_open", "mark_close", "funding_rate"), [None] * 3)
+    with pytest.raises(MarketDataError, match=words):
+        validate_leg(bars(**nothing, **{column: [None, value, None]}), "perp")
+
+
+def test_a_wide_spread_leaves_nothing_within_five_points_of_the_mid() -> None:
+    assert validate_leg(bars(bid_depth_5bp=[0.0] * 3), "spot")["bid_depth_5bp"].to_list() == [0.0] * 3
+
+
+@pytest.mark.pitfall("P01")
+def test_a_bar_that_may_see_several_settlements_carries_none() -> None:
+    every = [datetime(2025, 1, 1, hour, tzinfo=UTC) for hour in (0, 8, 16)]
+    perp = bars(timestamp=every, mark_open=[None] * 3, mark_close=[None] * 3, funding_rate=[None, 1e-4, None])
+    with pytest.raises(MarketDataError, match=r"a settlement inside a bar of 8h.* at 2025-01-01 08:00"):
+        validate_leg(perp, "perp", timeframe="8h")
+    validate_leg(perp, "perp", timeframe="1h")
+
+
+def test_bars_open_on_the_grid_of_their_length() -> None:
+    quarters = bars(timestamp=[datetime(2025, 1, 1, 0, minute, tzinfo=UTC) for minute in (0, 15, 30)])
+    assert len(validate_leg(quarters, "spot", timeframe="15m")) == 3
+    with pytest.raises(MarketDataError, match="off the 30m grid at 2025-01-01 00:15"):
+        validate_leg(quarters, "spot", timeframe="30m")
 
 
 def test_stamps_without_a_zone_are_refused_since_nobody_knows_when_they_were() -> None:

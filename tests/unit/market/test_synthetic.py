@@ -6,6 +6,7 @@ from carryflow.core.errors import UnknownTickerError
 from carryflow.market.coverage import check_coverage
 from carryflow.market.data import DataSettings
 from carryflow.market.premium import average_premium, settled_rate
+from carryflow.market.schema import BOOK_COLUMNS, INDEX_COLUMNS
 from carryflow.market.synthetic import SyntheticSettings, synthetic_market
 
 SETTINGS = SyntheticSettings(seed=11)
@@ -14,6 +15,10 @@ MARKET = synthetic_market(SETTINGS, ["BTC", "ETH", "SOL"])
 
 def basis(ticker: str) -> np.ndarray:
     return MARKET["perp", ticker]["close"].to_numpy() / MARKET["spot", ticker]["close"].to_numpy() - 1
+
+
+def whole(table: pl.DataFrame) -> list[str]:
+    return [column.name for column in table if not column.null_count()]
 
 
 def test_the_published_formula_worked_by_hand() -> None:
@@ -52,8 +57,9 @@ def test_the_market_is_whole() -> None:
     for ticker in ("BTC", "ETH", "SOL"):
         spot, perp = MARKET["spot", ticker], MARKET["perp", ticker]
         assert check_coverage(spot, perp, ticker, DataSettings(mark="required")).bars == 4380
-        assert spot.null_count().sum_horizontal().item() == 0
-        assert perp.drop("funding_rate").null_count().sum_horizontal().item() == 0
+        assert set(spot.columns) - set(whole(spot)) == set(BOOK_COLUMNS[4:])
+        unwatched = {*BOOK_COLUMNS[4:], *INDEX_COLUMNS, "predicted_rate", "funding_rate"}
+        assert set(perp.columns) - set(whole(perp)) == unwatched
         assert (perp["open"][1:] == perp["close"][:-1]).all()
 
 
