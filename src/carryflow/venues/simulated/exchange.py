@@ -1,26 +1,22 @@
 """The venue itself: its markets, its clock, and the answers it gives, without any HTTP."""
 
-import zlib
-from math import isnan
+from math import isfinite
 from typing import Any
 
 from carryflow.market.premium import CAP, INTEREST_PER_INTERVAL, INTERVAL_HOURS
-from carryflow.market.schema import BAR_MS, Leg
+from carryflow.market.schema import Leg
+from carryflow.market.timeframe import HOUR_MS
+from carryflow.venues.simulated.bars import klines_json
 from carryflow.venues.simulated.book import ladder
 from carryflow.venues.simulated.decimals import plain
 from carryflow.venues.simulated.filters import symbol_entry
-from carryflow.venues.simulated.market import VenueMarket, venue_market
-from carryflow.venues.simulated.refusals import invalid_symbol
+from carryflow.venues.simulated.funding import RATE_DECIMALS, FundingHistory, running_rate
+from carryflow.venues.simulated.market import VenueMarket, venue_markets
+from carryflow.venues.simulated.prices import Price
+from carryflow.venues.simulated.refusals import invalid_interval, invalid_symbol
 from carryflow.venues.simulated.tape import Tape
 
 Answer = dict[str, Any]
-
-_LATEST_STAMP_MS = 12
-
-
-def settlement_delay_ms(symbol: str, settled_ms: int) -> int:
-    """Return how late a settlement is stamped, 0 to 12 ms, as in the field, and always alike."""
-    return zlib.crc32(f"{symbol}{settled_ms}".encode()) % (_LATEST_STAMP_MS + 1)
 
 
 class SimulatedVenue:
@@ -33,9 +29,12 @@ class SimulatedVenue:
     def __init__(self, tape: Tape) -> None:
         self.tape_id = tape.tape_id
         self.now_ms = tape.end_ms
-        self._markets = {
-            (leg, ticker + tape.quote): venue_market(leg, ticker, tape.quote, table)
-            for (leg, ticker), table in sorted(tape.tables.items())
+        self._bar_ms = tape.bar_ms
+        self._markets = venue_markets(tape.tables, tape.quote, tape.bar_ms)
+        self._funding = {
+            ticker + tape.quote: FundingHistory.of(ticker + tape.quote, table)
+            for (leg, ticker), table in tape.tables.items()
+            if leg == "perp"
         }
 
     def markets(self, leg: Leg) -> list[VenueMarket]:
@@ -54,7 +53,7 @@ class SimulatedVenue:
         return market
 
     def exchange_info(self, leg: Leg) -> Answer:
-        """Return what is listed, with its steps."""
+        """Return what is listed, with its steps and its smallest and largest orders."""
         entries = [
             symbol_entry(leg, m.ticker, m.quote, m.filters, int(m.open_ms[0])) for m in self.markets(leg)
         ]
@@ -66,22 +65,30 @@ class SimulatedVenue:
             "symbols": entries,
         } | ({} if leg == "spot" else {"assets": []})
 
-    def funding_history(self, market: VenueMarket) -> list[Answer]:
-        """Return every settlement up to now, oldest first, stamped a few milliseconds late."""
-        history: list[Answer] = []
-        for row in market.settled(self.now_ms):
-            stamp = int(market.open_ms[row])
-            mark = float(market.columns["mark_open"][row])
-            late = stamp + settlement_delay_ms(market.symbol, stamp)
-            history.append(
-                {
-                    "symbol": market.symbol,
-                    "fundingTime": late,
-                    "fundingRate": plain(float(market.columns["funding_rate"][row])),
-                    "markPrice": "" if isnan(mark) else plain(mark),
-                }
-            )
-        return [entry for entry in history if entry["fundingTime"] <= self.now_ms]
+    def klines(
+        self, market: VenueMarket, price: Price, length_ms: int, start_ms: int | None, end_ms: int, limit: int
+    ) -> str:
+        """Return a page of bars of one of a market's prices, as JSON.
+
+        Raises:
+            Refusal: the tape has no bars as short as that, or none that such bars could be joined from.
+        """
+        if length_ms % self._bar_ms:
+            raise invalid_interval()
+        bars = market.prices[price].page(length_ms, start_ms, end_ms, self.now_ms, limit)
+        return klines_json(bars, length_ms)
+
+    def funding_history(
+        self, markets: list[VenueMarket], start_ms: int | None, end_ms: int, limit: int
+    ) -> list[Answer]:
+        """Return settlements of these markets up to now, oldest first, stamped a few milliseconds late.
+
+        At most `limit`: the first from the start on, or without a start the last.
+        """
+        end = min(end_ms, self.now_ms)
+        pages = [entry for m in markets for entry in self._funding[m.symbol].page(start_ms, end, limit)]
+        pages.sort(key=lambda entry: int(entry["fundingTime"]))
+        return pages[-limit:] if start_ms is None else pages[:limit]
 
     def funding_info(self) -> list[Answer]:
         """Return cap, floor and present interval of each perpetual's funding."""
@@ -90,31 +97,35 @@ class SimulatedVenue:
                 "symbol": market.symbol,
                 "adjustedFundingRateCap": plain(CAP),
                 "adjustedFundingRateFloor": plain(-CAP),
-                "fundingIntervalHours": self._interval_hours(market),
+                "fundingIntervalHours": self._funding[market.symbol].interval_hours(self.now_ms),
                 "disclaimer": False,
             }
             for market in self.markets("perp")
         ]
 
     def premium_index(self, market: VenueMarket) -> Answer:
-        """Return mark, index and funding of now.
+        """Return mark, index and funding of now; what nobody published is empty.
 
-        The rate is the last one that settled: an hourly tape cannot know how the running one would have
-        stood. A mark that was not published is empty.
+        `lastFundingRate` is Binance's name for the rate that the running interval leads to so far, not for
+        the one that settled last. Where the tape recorded it, that is it; elsewhere see `running_rate`.
         """
-        history = self.funding_history(market)
-        settled = market.settled(self.now_ms)
-        spot = self._markets.get(("spot", market.symbol))
-        due = int(market.open_ms[settled[-1]]) + self._interval_hours(market) * BAR_MS if len(settled) else 0
+        now, funding = self.now_ms, self._funding[market.symbol]
+        hours, settled = funding.interval_hours(now), funding.last_ms(now)
+        since = now // (hours * HOUR_MS) * hours * HOUR_MS if settled is None else settled
+        predicted = market.last("predicted_rate", now)
+        if not isfinite(predicted):
+            predicted = running_rate(market.prices["premium"], since, hours, now)
+        closed = market.prices["index"].closed(now - 2 * self._bar_ms + 1, now)
+        index = closed["close"].item() if len(closed) else float("nan")
         return {
             "symbol": market.symbol,
-            "markPrice": _last(market, "mark_close", self.now_ms),
-            "indexPrice": _last(spot, "close", self.now_ms) if spot else "",
-            "estimatedSettlePrice": _last(spot, "close", self.now_ms) if spot else "",
-            "lastFundingRate": history[-1]["fundingRate"] if history else "",
-            "interestRate": plain(INTEREST_PER_INTERVAL),
-            "nextFundingTime": due,
-            "time": self.now_ms,
+            "markPrice": _published(market.last("mark_close", now)),
+            "indexPrice": _published(index),
+            "estimatedSettlePrice": _published(index),
+            "lastFundingRate": _published(round(predicted, RATE_DECIMALS)),
+            "interestRate": plain(INTEREST_PER_INTERVAL * hours / INTERVAL_HOURS),
+            "nextFundingTime": since + hours * HOUR_MS,
+            "time": now,
         }
 
     def depth(self, market: VenueMarket, levels: int) -> Answer:
@@ -146,19 +157,12 @@ class SimulatedVenue:
 
     def price(self, market: VenueMarket) -> Answer:
         """Return the last traded price."""
-        return {"symbol": market.symbol, "price": _last(market, "close", self.now_ms)}
-
-    def _interval_hours(self, market: VenueMarket) -> int:
-        """Return the hours between the last two settlements; Binance's eight before there are two."""
-        settled = market.open_ms[market.settled(self.now_ms)]
-        return int(settled[-1] - settled[-2]) // BAR_MS if len(settled) > 1 else INTERVAL_HOURS
+        return {"symbol": market.symbol, "price": _published(market.last("close", self.now_ms))}
 
 
-def _last(market: VenueMarket, column: str, now_ms: int) -> str:
-    """Return a column's value at the last closed bar, empty where none was recorded."""
-    row = market.last_row(now_ms)
-    value = float(market.columns[column][row]) if row >= 0 else float("nan")
-    return "" if isnan(value) else plain(value)
+def _published(value: float) -> str:
+    """Return a number as the venue writes it, empty where there is none."""
+    return plain(value) if isfinite(value) else ""
 
 
 def _rungs(prices: list[float], quantities: list[float], levels: int) -> list[list[str]]:

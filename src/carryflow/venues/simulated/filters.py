@@ -4,9 +4,14 @@ from dataclasses import dataclass
 from math import floor, log10
 from typing import Any
 
-from carryflow.market.coins import tick_size
+import numpy as np
+
+from carryflow.market.premium import Floats
 from carryflow.market.schema import Leg
 from carryflow.venues.simulated.decimals import plain
+
+_CLOSES_LOOKED_AT = 1000
+_MOST_DECIMALS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +23,21 @@ class MarketFilters:
     min_notional: float
 
 
-def market_filters(leg: Leg, price: float) -> MarketFilters:
-    """Return the steps of a market whose price is of this size; a perpetual's lot is a hundred times spot's.
+def market_filters(leg: Leg, closes: Floats) -> MarketFilters:
+    """Return the steps of a market with these closes `(rows,)`, oldest first.
 
-    >>> market_filters("spot", 95_000.0), market_filters("perp", 95_000.0).lot
-    (MarketFilters(tick=0.1, lot=1e-05, min_notional=5.0), 0.001)
+    The price step is the coarsest power of ten that the newest closes all lie on, so that what was traded
+    could be traded; a perpetual's lot is a hundred times spot's.
+
+    >>> market_filters("spot", np.array([95_000.0, 95_000.5]))
+    MarketFilters(tick=0.1, lot=1e-05, min_notional=5.0)
+    >>> market_filters("perp", np.array([95_000.0, 95_000.5])).lot
+    0.001
     """
-    digits = floor(log10(price)) + (1 if leg == "spot" else -1)
-    return MarketFilters(tick_size(price), float(f"1e{-digits}"), 5.0)
+    newest = closes[-_CLOSES_LOOKED_AT:]
+    on_step = (d for d in range(_MOST_DECIMALS) if (np.round(newest, d) == newest).all())
+    digits = floor(log10(newest[-1])) + (1 if leg == "spot" else -1)
+    return MarketFilters(float(f"1e-{next(on_step, _MOST_DECIMALS)}"), float(f"1e{-digits}"), 5.0)
 
 
 def symbol_entry(

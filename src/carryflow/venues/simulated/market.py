@@ -1,99 +1,88 @@
-"""One leg of one coin as the venue sees it at an instant: bars up to now, marks, settlements and the book."""
+"""One leg of one coin as the venue sees it at an instant: bars up to now, and the book."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from carryflow.market.premium import Floats
-from carryflow.market.schema import BAR_MS, BOOK_COLUMNS, Leg
+from carryflow.market.schema import DEPTH_BANDS, Leg
+from carryflow.venues.simulated.bars import PriceBars
 from carryflow.venues.simulated.book import Quote, modelled_quote
-from carryflow.venues.simulated.decimals import plain
 from carryflow.venues.simulated.filters import MarketFilters, market_filters
-
-Stamps = npt.NDArray[np.int64]
+from carryflow.venues.simulated.funding import Stamps
+from carryflow.venues.simulated.prices import Price, index_bars, leg_bars, mark_bars, premium_bars
 
 
 @dataclass(frozen=True, slots=True)
 class VenueMarket:
-    """Hold one leg's table as arrays `(rows,)`, its steps, and answer what the venue knew at an instant."""
+    """Hold one leg's table as arrays `(rows,)`, its steps, and its prices' bars."""
 
     leg: Leg
     ticker: str
     quote: str
+    bar_ms: int
     open_ms: Stamps
-    columns: dict[str, Floats]
+    columns: Mapping[str, Floats]
     filters: MarketFilters
+    prices: Mapping[Price, PriceBars]
 
     @property
     def symbol(self) -> str:
         """Return the venue's name of the market."""
         return self.ticker + self.quote
 
-    def rows(self, start_ms: int | None, end_ms: int, now_ms: int, limit: int) -> slice:
-        """Return which rows a kline request gets: from the start on, or the last ones without a start."""
-        stop = int(np.searchsorted(self.open_ms, min(end_ms, now_ms - 1), side="right"))
-        if start_ms is None:
-            return slice(max(0, stop - limit), stop)
-        first = int(np.searchsorted(self.open_ms, start_ms))
-        return slice(first, max(first, min(stop, first + limit)))
-
-    def klines(self, rows: slice, now_ms: int) -> list[list[object]]:
-        """Return bars in Binance's form; of a bar that is still open an hourly tape knows only its open.
-
-        Quote volume is base volume at the bar's mean price; counts of trades and taker volumes were not
-        recorded and are zero.
-        """
-        table = [self.columns[name][rows].tolist() for name in ("open", "high", "low", "close", "volume")]
-        bars = []
-        for stamp, *bar in zip(self.open_ms[rows].tolist(), *table, strict=True):
-            o, h, low, c, v = bar if stamp + BAR_MS <= now_ms else (*[bar[0]] * 4, 0.0)
-            prices = [plain(o), plain(h), plain(low), plain(c), plain(v)]
-            bars.append(
-                [stamp, *prices, stamp + BAR_MS - 1, plain(v * (o + h + low + c) / 4), 0, "0", "0", "0"]
-            )
-        return bars
-
-    def mark_klines(self, rows: slice, now_ms: int) -> list[list[object]]:
-        """Return the mark price's bars, without the hours for which none was published.
-
-        Only open and close were recorded: high and low are the larger and the smaller of them.
-        """
-        opens, closes = self.columns["mark_open"][rows].tolist(), self.columns["mark_close"][rows].tolist()
-        bars: list[list[object]] = []
-        for stamp, o, c in zip(self.open_ms[rows].tolist(), opens, closes, strict=True):
-            if np.isfinite(o) and np.isfinite(c):
-                close = c if stamp + BAR_MS <= now_ms else o
-                prices = [plain(o), plain(max(o, close)), plain(min(o, close)), plain(close)]
-                bars.append([stamp, *prices, "0", stamp + BAR_MS - 1, "0", 0, "0", "0", "0"])
-        return bars
-
-    def settled(self, now_ms: int) -> Stamps:
-        """Return the rows at whose stamp funding settled, up to now."""
-        rows: Stamps = np.flatnonzero(np.isfinite(self.columns["funding_rate"]) & (self.open_ms <= now_ms))
-        return rows
-
-    def last_row(self, now_ms: int) -> int:
-        """Return the last row whose bar has closed; -1 before the first."""
-        return int(np.searchsorted(self.open_ms, now_ms - BAR_MS, side="right")) - 1
+    def last(self, column: str, now_ms: int) -> float:
+        """Return a column's value at the last closed bar; NaN where none was recorded."""
+        row = self._last_row(now_ms)
+        return float(self.columns[column][row]) if row >= 0 else float("nan")
 
     def quote_at(self, now_ms: int) -> Quote | None:
         """Return the touch and its depth at the close of the last bar; None before the first."""
-        row = self.last_row(now_ms)
-        if row < 0:
+        if self._last_row(now_ms) < 0:
             return None
-        recorded = [float(self.columns[name][row]) for name in BOOK_COLUMNS]
-        if np.isfinite(recorded).all():
-            return Quote(*recorded)
-        high, low, close, volume = (
-            float(self.columns[name][row]) for name in ("high", "low", "close", "volume")
-        )
+        bid, ask = self.last("bid", now_ms), self.last("ask", now_ms)
+        if np.isfinite((bid, ask)).all():
+            depths = [
+                tuple(self.last(c, now_ms) for c in side) for side in zip(*DEPTH_BANDS.values(), strict=True)
+            ]
+            if np.isfinite(depths).any(axis=1).all():
+                return Quote(bid, ask, *depths)
+        high, low, close, volume = (self.last(name, now_ms) for name in ("high", "low", "close", "volume"))
         return modelled_quote(high, low, close, volume, self.filters.tick)
 
+    def _last_row(self, now_ms: int) -> int:
+        """Return the last row whose bar has closed; -1 before the first."""
+        return int(np.searchsorted(self.open_ms, now_ms - self.bar_ms, side="right")) - 1
 
-def venue_market(leg: Leg, ticker: str, quote: str, table: pl.DataFrame) -> VenueMarket:
-    """Make a venue's market out of a leg's table."""
-    stamps = table["timestamp"].dt.epoch("ms").to_numpy()
+
+def venue_markets(
+    tables: Mapping[tuple[Leg, str], pl.DataFrame], quote: str, bar_ms: int
+) -> dict[tuple[Leg, str], VenueMarket]:
+    """Make the venue's markets, by leg and symbol, out of the tables of both legs of every coin."""
+    markets: dict[tuple[Leg, str], VenueMarket] = {}
+    for (leg, ticker), table in sorted(tables.items()):
+        prices: dict[Price, PriceBars] = {"trade": leg_bars(table, bar_ms)}
+        if leg == "perp":
+            prices["mark"] = mark_bars(table, bar_ms)
+            prices["index"] = index_bars(table, tables.get(("spot", ticker)), bar_ms)
+            prices["premium"] = premium_bars(table, prices["index"], bar_ms)
+        markets[leg, ticker + quote] = _market(leg, ticker, quote, bar_ms, table, prices)
+    return markets
+
+
+def _market(
+    leg: Leg, ticker: str, quote: str, bar_ms: int, table: pl.DataFrame, prices: Mapping[Price, PriceBars]
+) -> VenueMarket:
     columns = {name: table[name].to_numpy() for name in table.columns if name != "timestamp"}
-    return VenueMarket(leg, ticker, quote, stamps, columns, market_filters(leg, float(columns["close"][-1])))
+    return VenueMarket(
+        leg=leg,
+        ticker=ticker,
+        quote=quote,
+        bar_ms=bar_ms,
+        open_ms=table["timestamp"].dt.epoch("ms").to_numpy(),
+        columns=columns,
+        filters=market_filters(leg, columns["close"]),
+        prices=prices,
+    )

@@ -29,7 +29,7 @@ def invalid_symbol() -> Refusal:
 
 
 def invalid_interval() -> Refusal:
-    """Say that bars of this length are not played: the tape is hourly."""
+    """Say that the venue has no bars of this length, or that its tape holds none as short as that."""
     return Refusal(-1120, "Invalid interval.")
 
 

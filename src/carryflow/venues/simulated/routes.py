@@ -1,17 +1,19 @@
 """Binance's public endpoints, spot under /api/v3 and USDⓈ-M futures under /fapi/v1, as HTTP."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
 from carryflow.market.schema import Leg
+from carryflow.market.timeframe import TIMEFRAMES, bar_ms
 from carryflow.venues.settings import TAPE_HEADER
 from carryflow.venues.simulated import refusals
 from carryflow.venues.simulated.exchange import SimulatedVenue
+from carryflow.venues.simulated.faults import FaultBox
 from carryflow.venues.simulated.market import VenueMarket
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from carryflow.venues.simulated.misbehaviour import Handler, misbehave
+from carryflow.venues.simulated.prices import Price
 
 VENUE = web.AppKey("venue", SimulatedVenue)
 
@@ -20,16 +22,23 @@ _FUNDING_MOST = 1000
 _SPOT_DEPTH_MOST = 5000
 _PERP_DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
 _BASES: dict[Leg, str] = {"spot": "/api/v3", "perp": "/fapi/v1"}
+_PERP_PRICES: dict[str, Price] = {
+    "/fapi/v1/markPriceKlines": "mark",
+    "/fapi/v1/indexPriceKlines": "index",
+    "/fapi/v1/premiumIndexKlines": "premium",
+}
 
 
-def exchange_app(venue: SimulatedVenue) -> web.Application:
-    """Return the web application that answers for a venue."""
-    app = web.Application(middlewares=[_speak_binance])
+def exchange_app(venue: SimulatedVenue, faults: FaultBox) -> web.Application:
+    """Return the web application that answers for a venue, and goes wrong as it is told to."""
+    app = web.Application(middlewares=[_speak_binance, misbehave(venue, faults)])
     app[VENUE] = venue
     for leg, base in _BASES.items():
+        app.router.add_get(f"{base}/klines", _klines(leg, "trade"))
         for path, answer in _shared(leg).items():
             app.router.add_get(base + path, _json(answer))
-    app.router.add_get("/fapi/v1/markPriceKlines", _json(_mark_klines))
+    for path, price in _PERP_PRICES.items():
+        app.router.add_get(path, _klines("perp", price))
     app.router.add_get("/fapi/v1/fundingRate", _json(_funding_rate))
     app.router.add_get("/fapi/v1/fundingInfo", _json(lambda r: r.app[VENUE].funding_info()))
     premium = _each("perp", lambda venue, market: venue.premium_index(market))
@@ -43,7 +52,6 @@ def _shared(leg: Leg) -> dict[str, Callable[[web.Request], Any]]:
         "/ping": lambda _: {},
         "/time": lambda r: {"serverTime": r.app[VENUE].now_ms},
         "/exchangeInfo": lambda r: r.app[VENUE].exchange_info(leg),
-        "/klines": lambda r: _klines(r, leg),
         "/depth": lambda r: _depth(r, leg),
         "/ticker/bookTicker": _each(leg, lambda venue, market: venue.book_ticker(market)),
         "/ticker/price": _each(leg, lambda venue, market: venue.price(market)),
@@ -86,44 +94,34 @@ def _each(leg: Leg, answer: Callable[[SimulatedVenue, VenueMarket], Any]) -> Cal
     return handler
 
 
-def _klines(request: web.Request, leg: Leg) -> list[list[object]]:
-    market, rows = _asked_bars(request, leg)
-    return market.klines(rows, request.app[VENUE].now_ms)
+def _klines(leg: Leg, price: Price) -> Handler:
+    """Answer with bars of one price; those of the index are asked for by `pair`."""
+    name = "pair" if price == "index" else "symbol"
 
+    async def handler(request: web.Request) -> web.StreamResponse:
+        venue, market = request.app[VENUE], _market(request, leg, name)
+        interval = request.query.get("interval", "")
+        if not interval:
+            raise refusals.mandatory("interval")
+        if interval not in TIMEFRAMES:
+            raise refusals.invalid_interval()
+        limit = _whole(request, "limit", 500)
+        if not 1 <= limit <= _KLINES_MOST[leg] and leg == "perp":
+            raise refusals.invalid_limit()
+        limit = min(max(limit, 1), _KLINES_MOST[leg])
+        end = _whole(request, "endTime", venue.now_ms)
+        bars = venue.klines(market, price, bar_ms(interval), _start(request), end, limit)
+        return web.Response(text=bars, content_type="application/json")
 
-def _mark_klines(request: web.Request) -> list[list[object]]:
-    market, rows = _asked_bars(request, "perp")
-    return market.mark_klines(rows, request.app[VENUE].now_ms)
-
-
-def _asked_bars(request: web.Request, leg: Leg) -> tuple[VenueMarket, slice]:
-    """Return the market and the rows that a kline request asks for."""
-    market = _market(request, leg)
-    if not request.query.get("interval"):
-        raise refusals.mandatory("interval")
-    if request.query["interval"] != "1h":
-        raise refusals.invalid_interval()
-    limit = _whole(request, "limit", 500)
-    if not 1 <= limit <= _KLINES_MOST[leg] and leg == "perp":
-        raise refusals.invalid_limit()
-    now = request.app[VENUE].now_ms
-    start = _whole(request, "startTime", -1)
-    end = _whole(request, "endTime", now)
-    limit = min(max(limit, 1), _KLINES_MOST[leg])
-    return market, market.rows(None if start < 0 else start, end, now, limit)
+    return handler
 
 
 def _funding_rate(request: web.Request) -> list[dict[str, Any]]:
     """Answer with settlements from startTime to endTime, or the last ones if no startTime is given."""
     venue = request.app[VENUE]
     asked = [_market(request, "perp")] if request.query.get("symbol") else venue.markets("perp")
-    start, end = _whole(request, "startTime", -1), _whole(request, "endTime", venue.now_ms)
     limit = min(max(_whole(request, "limit", 100), 1), _FUNDING_MOST)
-    history = [entry for market in asked for entry in venue.funding_history(market)]
-    found = sorted(
-        (e for e in history if start <= e["fundingTime"] <= end), key=lambda e: int(e["fundingTime"])
-    )
-    return found[:limit] if start >= 0 else found[-limit:]
+    return venue.funding_history(asked, _start(request), _whole(request, "endTime", venue.now_ms), limit)
 
 
 def _depth(request: web.Request, leg: Leg) -> dict[str, Any]:
@@ -133,11 +131,16 @@ def _depth(request: web.Request, leg: Leg) -> dict[str, Any]:
     return request.app[VENUE].depth(_market(request, leg), min(max(limit, 1), _SPOT_DEPTH_MOST))
 
 
-def _market(request: web.Request, leg: Leg) -> VenueMarket:
-    symbol = request.query.get("symbol", "")
+def _market(request: web.Request, leg: Leg, name: str = "symbol") -> VenueMarket:
+    symbol = request.query.get(name, "")
     if not symbol:
-        raise refusals.mandatory("symbol")
+        raise refusals.mandatory(name)
     return request.app[VENUE].market(leg, symbol)
+
+
+def _start(request: web.Request) -> int | None:
+    start = _whole(request, "startTime", -1)
+    return None if start < 0 else start
 
 
 def _whole(request: web.Request, name: str, otherwise: int) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import Field
 from carryflow.core.errors import VenueError
 from carryflow.core.section import Section
 from carryflow.market.synthetic import SyntheticSettings
+from carryflow.venues.simulated.faults import Fault, FaultBox, Injected
 from carryflow.venues.simulated.tape import Tape, load_tape, synthetic_tape
 
 if TYPE_CHECKING:
@@ -57,9 +59,12 @@ class RunningExchange:
         from carryflow.venues.simulated.exchange import SimulatedVenue
 
         self._venue: SimulatedVenue = SimulatedVenue(tape)
+        self._faults = FaultBox()
         self._loop = asyncio.new_event_loop()
         try:
-            self._runner: web.AppRunner = self._loop.run_until_complete(_listen(self._venue, host, port))
+            self._runner: web.AppRunner = self._loop.run_until_complete(
+                _listen(self._venue, self._faults, host, port)
+            )
         except BaseException:
             self._loop.close()
             raise
@@ -75,6 +80,21 @@ class RunningExchange:
     def set_clock(self, now_ms: int) -> None:
         """Set the venue's clock: it plays the tape up to this instant, milliseconds since 1970."""
         self._venue.now_ms = now_ms
+
+    @property
+    def requests(self) -> Counter[str]:
+        """Return how many requests each path has had so far, whatever the answer was."""
+        return self._faults.requests
+
+    def inject(
+        self, fault: Fault, times: int = 1, path: str = "", *, wait_seconds: int = 1, skew_ms: int = 120_000
+    ) -> None:
+        """Make the next `times` requests whose path contains `path` go wrong; faults take turns as injected.
+
+        `wait_seconds` is what a refusal for too many requests, or a ban, says in Retry-After; `skew_ms` is
+        added to the clock that a skewed venue tells.
+        """
+        self._faults.add(Injected(fault, times, path, wait_seconds, skew_ms))
 
     def stop(self) -> None:
         """Stop answering and free the port; a second call does nothing."""
@@ -114,7 +134,7 @@ def serve_exchange(tape: Tape, host: str, port: int, announce: Callable[[str], N
     from carryflow.venues.simulated.exchange import SimulatedVenue
 
     async def until_interrupted() -> None:
-        runner = await _listen(SimulatedVenue(tape), host, port)
+        runner = await _listen(SimulatedVenue(tape), FaultBox(), host, port)
         announce(_url(runner))
         try:
             await asyncio.Event().wait()
@@ -124,12 +144,12 @@ def serve_exchange(tape: Tape, host: str, port: int, announce: Callable[[str], N
     asyncio.run(until_interrupted())
 
 
-async def _listen(venue: "SimulatedVenue", host: str, port: int) -> "web.AppRunner":
+async def _listen(venue: "SimulatedVenue", faults: FaultBox, host: str, port: int) -> "web.AppRunner":
     from aiohttp import web
 
     from carryflow.venues.simulated.routes import exchange_app
 
-    runner = web.AppRunner(exchange_app(venue), access_log=None, shutdown_timeout=1)
+    runner = web.AppRunner(exchange_app(venue, faults), access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
