@@ -1,32 +1,47 @@
-"""Which hours to ask for next, so that what is stored never has a hole, however often a fetch is killed."""
+"""Ranges of time: which bars are not stored yet, cut into what one part of a fetch asks for."""
 
-from carryflow.market.schema import BAR_MS
+from collections.abc import Iterable
 
 Block = tuple[int, int]
-"""Hours [start, end), milliseconds since 1970."""
+"""Time [start, end), milliseconds since 1970."""
 
 
-def plan_blocks(start_ms: int, end_ms: int, stored: Block | None, bars: int) -> list[Block]:
-    """Return the blocks of at most `bars` hours to fetch, in the order to fetch them.
+def join(blocks: Iterable[Block]) -> list[Block]:
+    """Return the same time as blocks that neither touch nor overlap, in order.
 
-    `stored` names the opens of the first and the last stored bar. Older hours are fetched backwards from
-    the first stored bar and newer ones forwards from the last (which is asked for again), so the stored
-    hours stay one run.
-
-    >>> hour = 3_600_000
-    >>> plan_blocks(0, 5 * hour, None, bars=3) == [(0, 3 * hour), (3 * hour, 5 * hour)]
-    True
-    >>> plan_blocks(0, 9 * hour, (5 * hour, 7 * hour), bars=3) == [
-    ...     (2 * hour, 5 * hour), (0, 2 * hour), (7 * hour, 9 * hour)]
-    True
+    >>> join([(5, 7), (0, 2), (2, 3), (6, 9), (4, 4)])
+    [(0, 3), (5, 9)]
     """
-    step = bars * BAR_MS
-    if stored is None:
-        return _forwards(start_ms, end_ms, step)
-    first, last = stored
-    backwards = [(max(start_ms, end - step), end) for end in range(first, start_ms, -step)]
-    return backwards + _forwards(last, end_ms, step)
+    joined: list[Block] = []
+    for start, end in sorted(block for block in blocks if block[0] < block[1]):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
+        else:
+            joined.append((start, end))
+    return joined
 
 
-def _forwards(start_ms: int, end_ms: int, step: int) -> list[Block]:
-    return [(at, min(at + step, end_ms)) for at in range(start_ms, end_ms, step)]
+def subtract(wanted: Block, had: Iterable[Block]) -> list[Block]:
+    """Return what is left of `wanted` without the time in `had`, in order.
+
+    >>> subtract((0, 10), [(2, 4), (8, 12)])
+    [(0, 2), (4, 8)]
+    """
+    left: list[Block] = []
+    at, end = wanted
+    for start, stop in join(had):
+        if start >= end:
+            break
+        if start > at:
+            left.append((at, start))
+        at = max(at, stop)
+    return [*left, (at, end)] if at < end else left
+
+
+def cut(block: Block, longest: int) -> list[Block]:
+    """Return a block in pieces of at most `longest` milliseconds, in order.
+
+    >>> cut((0, 7), 3)
+    [(0, 3), (3, 6), (6, 7)]
+    """
+    return [(at, min(at + longest, block[1])) for at in range(block[0], block[1], longest)]

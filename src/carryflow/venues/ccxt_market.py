@@ -1,45 +1,35 @@
 """Fetch the market of a venue through ccxt into the store: resumable, and never half-written."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import polars as pl
-
-from carryflow.core.errors import CoverageError, MarketDataError
-from carryflow.market.coverage import Coverage, check_coverage
+from carryflow.core.errors import CoverageError
+from carryflow.core.lock import lock
+from carryflow.market.contracts import ContractTerms, record_contracts
 from carryflow.market.data import DataSettings, to_ms
-from carryflow.market.schema import BAR_MS, LEGS, Leg
-from carryflow.market.store import (
-    Source,
-    leg_path,
-    market_version,
-    merge_leg,
-    read_leg,
-    write_source,
-)
-from carryflow.venues.blocks import Block, plan_blocks
-from carryflow.venues.leg_tables import bars_table, book_columns, perp_table
+from carryflow.market.gaps import KnownGap, read_gaps, record_gaps
+from carryflow.market.ledger import CoverageLedger
+from carryflow.market.store import Source, market_version, write_source
+from carryflow.market.timeframe import bar_ms
+from carryflow.venues.progress import Progress
 from carryflow.venues.settings import VenueSettings
-
-if TYPE_CHECKING:
-    from carryflow.venues.connection import VenueConnection
 
 __all__ = ["MarketSnapshot", "Progress", "VenueSettings", "fetch_market"]
 
-Progress = Callable[[str, int, int], None]
-"""Told (ticker, hours done, hours in all) after each block."""
+_PARTS_UNDER_WAY = 4
+"""Parts that are fetched at once, of all tickers: enough to keep every place for a request taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class MarketSnapshot:
     """Say what the store holds after a fetch.
 
-    `end_ms` is the close of the last hour wanted and closed, `venue_time_ms` the venue's clock, `rows_new`
-    the bars of both legs that were not stored before, `version` the content's hash, `coverage` one entry
-    per ticker.
+    `end_ms` is the close of the last bar wanted and closed, `venue_time_ms` the venue's clock, `rows_new`
+    the bars of both legs that were fetched, `version` the content's hash, `coverage` one entry per ticker,
+    `gaps` the ranges that the venue is known not to have, `requests` how many requests were sent.
     """
 
     version: str
@@ -47,162 +37,97 @@ class MarketSnapshot:
     venue_time_ms: int
     tickers: tuple[str, ...]
     rows_new: int
-    coverage: tuple[Coverage, ...]
+    coverage: tuple[CoverageLedger, ...]
+    gaps: tuple[KnownGap, ...] = ()
+    requests: int = 0
+
+
+def machine_clock_ms() -> int:
+    """Return this machine's clock, milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 def fetch_market(
-    data_dir: Path, venue: VenueSettings, data: DataSettings, progress: Progress | None = None
+    data_dir: Path,
+    venue: VenueSettings,
+    data: DataSettings,
+    progress: Progress | None = None,
+    clock: Callable[[], int] = machine_clock_ms,
 ) -> MarketSnapshot:
-    """Fetch bars, marks, settlements and present order books of both legs of every ticker into `data_dir`.
+    """Fetch both legs of every ticker into `data_dir`: bars, marks, index, funding, books, contract terms.
 
-    Only hours that are not stored yet are asked for, and the bar that is still open is left out. Each block
-    is merged atomically, so a killed fetch goes on where it stopped.
+    Only bars that are not stored yet are asked for, and the bar that is still open is left out. What has
+    come is written in parts, so a killed fetch goes on where it stopped; at the end the parts are folded
+    into one file per leg. Order books and predicted rates cannot be asked for later: they are written into
+    the last bar, if that has just closed. `clock` (ms) is held against the venue's. A second fetch into the
+    same folder waits for the first.
 
     Raises:
-        VenueError: the venue did not answer, or refused.
+        VenueError: the venue did not answer, refused, has banned this address, or its clock is off.
+        SettingsError: the venue lacks a feature, or bars of this length.
         UnknownTickerError: the venue does not list a ticker; the message names the nearest that it lists.
-        MarketDataError: the folder holds hours of another source, or the venue's answer makes no sense.
-        CoverageError: hours are missing in what the venue has.
+        MarketDataError: the folder holds bars of another source, or the venue's answer makes no sense.
+        CoverageError: bars, marks or settlements are missing in what the venue has.
     """
-    return asyncio.run(_fetch(data_dir, venue, data, progress or (lambda *_: None)))
+    with lock(data_dir.parent / f".{data_dir.name}.lock"):
+        return asyncio.run(_fetch(data_dir, venue, data, progress or (lambda *_: None), clock))
 
 
 async def _fetch(
-    data_dir: Path, venue: VenueSettings, data: DataSettings, progress: Progress
+    data_dir: Path, venue: VenueSettings, data: DataSettings, progress: Progress, clock: Callable[[], int]
 ) -> MarketSnapshot:
-    from carryflow.venues.connection import VenueConnection
+    from carryflow.venues.connection import VenueConnection, together
+    from carryflow.venues.listing import first_bar
+    from carryflow.venues.stored import StoredTicker
+    from carryflow.venues.terms import fetch_terms
+    from carryflow.venues.ticker_fetch import TickerFetch
 
     async with VenueConnection(venue) as connection:
-        venue_time = await connection.clock_ms()
+        connection.require_features(data.timeframe)
         connection.require_listed(data.tickers, data.quote)
-        write_source(data_dir, Source(venue.name, connection.tape_id, venue_time))
-        closed = venue_time // BAR_MS * BAR_MS
-        end = closed if data.end is None else min(closed, to_ms(data.end) // BAR_MS * BAR_MS)
-        jobs = [
-            asyncio.create_task(_TickerFetch(connection, data_dir, data, t, end, progress).run(closed))
-            for t in data.tickers
+        venue_time = await connection.clock_ms(clock())
+        source = Source(venue.name, connection.tape_id, venue_time, data.timeframe)
+        end = venue_time if data.end is None else min(venue_time, to_ms(data.end))
+        end = end // bar_ms(data.timeframe) * bar_ms(data.timeframe)
+        stored = [StoredTicker(data_dir, t, data.timeframe, data.max_halt_hours) for t in data.tickers]
+        terms, firsts = await asyncio.gather(
+            fetch_terms(connection, data.tickers, data.quote, venue_time),
+            together(*(first_bar(connection, one, data, venue_time) for one in stored)),
+        )
+        before = [gap for _, gaps in firsts for gap in gaps]
+        begin = asyncio.ensure_future(asyncio.to_thread(_begin, data_dir, source, terms, before))
+        parts, folding = asyncio.Semaphore(_PARTS_UNDER_WAY), asyncio.Lock()
+        fetches = [
+            TickerFetch(connection, data_dir, data, one, end, venue_time, parts, folding, begin, progress)
+            for one in stored
         ]
-        try:
-            found = await asyncio.gather(*jobs)
-        finally:
-            for job in jobs:
-                job.cancel()
-            await asyncio.gather(*jobs, return_exceptions=True)
+        found = await together(*(fetch.run(*first) for fetch, first in zip(fetches, firsts, strict=True)))
+        record_gaps(data_dir, [gap for one in found for gap in one.gaps])
+        if any(one.refusal for one in found):
+            raise CoverageError(". ".join(one.refusal for one in found if one.refusal))
+        hashing = asyncio.ensure_future(
+            asyncio.to_thread(market_version, data_dir, data.tickers, data.sentiment, data.timeframe, end)
+        )  # while the sockets close
     return MarketSnapshot(
-        version=market_version(data_dir, data.tickers, data.sentiment),
+        version=await hashing,
         end_ms=end,
         venue_time_ms=venue_time,
         tickers=data.tickers,
-        rows_new=sum(rows for rows, _ in found),
-        coverage=tuple(coverage for _, coverage in found),
+        rows_new=sum(one.rows_new for one in found),
+        coverage=tuple(one.coverage for one in found),
+        gaps=tuple(gap for gap in read_gaps(data_dir) if gap.ticker in data.tickers),
+        requests=connection.budget.sent,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _TickerFetch:
-    """Fetch one ticker up to `end` (ms)."""
+def _begin(
+    data_dir: Path, source: Source, terms: Sequence[ContractTerms], before: Sequence[KnownGap]
+) -> None:
+    """Write where the bars will come from; nothing is on disk before all tickers are known to be there.
 
-    connection: "VenueConnection"
-    data_dir: Path
-    data: DataSettings
-    ticker: str
-    end: int
-    progress: Progress
-
-    async def run(self, closed: int) -> tuple[int, Coverage]:
-        """Bring the store up to `end`; return how many bars are new, and the coverage of the hours wanted.
-
-        `closed` is the close of the venue's last closed bar: the present book belongs to it and to no other.
-        """
-        start = await self._first_hour()
-        blocks = plan_blocks(start, self.end, self._stored(), self.connection.limits.bars)
-        done, total = 0, sum(b - a for a, b in blocks) // BAR_MS
-        new = 0
-        for block in blocks:
-            new += await self._fetch_block(block)
-            done += (block[1] - block[0]) // BAR_MS
-            self.progress(self.ticker, done, total)
-        if self.end == closed:
-            await self._record_books(closed - BAR_MS)
-        return new, self._check(start)
-
-    async def _first_hour(self) -> int:
-        """Return the first hour to fetch: as wanted, but not before the venue listed both legs."""
-        wanted = 0 if self.data.start is None else -(-to_ms(self.data.start) // BAR_MS) * BAR_MS
-        if not self.connection.limits.finds_first:
-            markets = [self.connection.legs[leg].market(self._symbol(leg)) for leg in LEGS]
-            listed = max(int(market.get("created") or 0) for market in markets)
-            if max(wanted, listed) == 0:
-                raise MarketDataError(
-                    f"{self.ticker}: the venue does not say since when it is listed; set data.start"
-                )
-            return max(wanted, -(-listed // BAR_MS) * BAR_MS)
-        firsts = await asyncio.gather(*(self._candles(leg, since=wanted, limit=1) for leg in LEGS))
-        if not all(firsts):
-            raise MarketDataError(
-                f"{self.ticker}: the venue has no hours from {self.data.start} on; set data.start earlier"
-            )
-        return max(int(first[0][0]) for first in firsts)
-
-    def _stored(self) -> Block | None:
-        """Return the opens of the first and last hour that both legs have in the store."""
-        if not all(leg_path(self.data_dir, leg, self.ticker).is_file() for leg in LEGS):
-            return None
-        stamps = [read_leg(self.data_dir, leg, self.ticker)["timestamp"].dt.epoch("ms") for leg in LEGS]
-        return max(int(s[0]) for s in stamps), min(int(s[-1]) for s in stamps)
-
-    async def _fetch_block(self, block: Block) -> int:
-        """Fetch one block of both legs, merge it, and return how many bars are new."""
-        limit = self.connection.limits.bars
-        until: dict[str, int | str] = {"until": block[1] - 1}
-        perp = self.connection.legs["perp"]
-        spot_bars, perp_bars, marks, settlements = await asyncio.gather(
-            self._candles("spot", since=block[0], limit=limit, params=until),
-            self._candles("perp", since=block[0], limit=limit, params=until),
-            self._candles("perp", since=block[0], limit=limit, params=until | {"price": "mark"}),
-            self.connection.ask(
-                perp.fetch_funding_rate_history, self._symbol("perp"), block[0], limit, until
-            ),
-        )
-        tables: dict[Leg, pl.DataFrame] = {
-            "spot": bars_table(spot_bars, block),
-            "perp": perp_table(perp_bars, marks, settlements, block),
-        }
-        return sum(merge_leg(self.data_dir, leg, self.ticker, t) for leg, t in tables.items() if len(t))
-
-    async def _candles(
-        self, leg: Leg, since: int, limit: int, params: dict[str, int | str] | None = None
-    ) -> list[list[float]]:
-        exchange = self.connection.legs[leg]
-        if params and params.get("price") == "mark" and not exchange.has.get("fetchMarkOHLCV"):
-            return []
-        return await self.connection.ask(
-            exchange.fetch_ohlcv, self._symbol(leg), "1h", since, limit, params or {}
-        )
-
-    async def _record_books(self, last_open: int) -> None:
-        """Write the present books into the row of the last closed bar, where both legs have it."""
-        rows = {leg: read_leg(self.data_dir, leg, self.ticker, last_open, last_open + BAR_MS) for leg in LEGS}
-        if not all(len(row) for row in rows.values()):
-            return
-        for leg, row in rows.items():
-            ask = self.connection.legs[leg].fetch_order_book
-            book = await self.connection.ask(ask, self._symbol(leg), self.connection.limits.levels)
-            columns = [pl.lit(value).alias(name) for name, value in book_columns(book).items()]
-            merge_leg(self.data_dir, leg, self.ticker, row.with_columns(columns))
-
-    def _check(self, start: int) -> Coverage:
-        """Return the coverage of the hours wanted, which must reach up to `end`."""
-        spot, perp = (read_leg(self.data_dir, leg, self.ticker, start, self.end) for leg in LEGS)
-        coverage = check_coverage(spot, perp, self.ticker, self.data)
-        missing = (self.end - coverage.end_ms) // BAR_MS
-        if missing > self.data.max_halt_hours:
-            last = perp["timestamp"][-1]
-            raise CoverageError(
-                f"{self.ticker}: the venue's hours stop at {last:%Y-%m-%d %H:%M}, {missing} hours too early; "
-                "set data.end to an earlier time, or leave the coin out of data.tickers"
-            )
-        return coverage
-
-    def _symbol(self, leg: Leg) -> str:
-        return self.connection.symbol(leg, self.ticker, self.data.quote)
+    Raises:
+        MarketDataError: the folder holds bars of another venue, tape or length.
+    """
+    write_source(data_dir, source)
+    record_contracts(data_dir, terms)
+    record_gaps(data_dir, before)

@@ -1,12 +1,13 @@
-"""One venue through ccxt's unmodified classes: two legs, a budget of requests, errors in our words."""
+"""One venue through ccxt's unmodified class: one budget for all requests, and errors in our words."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
+import aiohttp
 import ccxt.async_support as ccxt
 
 from carryflow.core.errors import (
@@ -16,29 +17,28 @@ from carryflow.core.errors import (
     RetryableError,
     SettingsError,
     UnknownTickerError,
+    VenueError,
 )
 from carryflow.market.coins import require_known
-from carryflow.market.schema import LEGS, Leg
-from carryflow.venues.settings import TAPE_HEADER, VenueName, VenueSettings
+from carryflow.market.schema import Leg
+from carryflow.market.timeframe import Timeframe
+from carryflow.venues.answers import read_strictly
+from carryflow.venues.budget import RequestBudget
+from carryflow.venues.dialects import DIALECTS
+from carryflow.venues.settings import TAPE_HEADER, VenueSettings
 
 Answer = TypeVar("Answer")
 
+MAX_CLOCK_SKEW_MS = 60_000
+"""How far the clocks of the venue and of this machine may be apart."""
 
-@dataclass(frozen=True, slots=True)
-class VenueLimits:
-    """Hold what a venue gives in one answer, and whether asking for bars since 0 finds its first one."""
-
-    bars: int
-    levels: int
-    finds_first: bool = False
-
-
-LIMITS: dict[VenueName, VenueLimits] = {
-    "simulated": VenueLimits(bars=1000, levels=100, finds_first=True),
-    "binance": VenueLimits(bars=1000, levels=1000, finds_first=True),
-    "bybit": VenueLimits(bars=200, levels=200),
-    "okx": VenueLimits(bars=100, levels=400),
-    "deribit": VenueLimits(bars=700, levels=1000),
+_FEATURES = {
+    "fetchOHLCV": "bars",
+    "fetchFundingRateHistory": "settled funding",
+    "fetchOrderBook": "order books",
+    "fetchTime": "clock",
+    "spot": "spot markets",
+    "swap": "perpetuals",
 }
 
 
@@ -53,6 +53,17 @@ def redirect(urls: Any, base: str) -> Any:
     return base.rstrip("/") + urlsplit(urls).path
 
 
+async def together(*parts: Coroutine[Any, Any, Answer]) -> list[Answer]:
+    """Run all parts at once and return their results; when one fails, stop the others and raise its error."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class VenueConnection:
     """Ask one venue for both legs; an asynchronous context manager that closes its sockets.
 
@@ -60,18 +71,27 @@ class VenueConnection:
     """
 
     def __init__(self, settings: VenueSettings) -> None:
+        if settings.name == "simulated" and settings.url is None:
+            raise SettingsError(
+                "venue simulated has no address; start one with `carryflow exchange up` and name it with "
+                "-o venue.url=http://127.0.0.1:8700, or take a real venue with -o venue.name=binance"
+            )
         self.settings = settings
-        self.limits = LIMITS[settings.name]
-        self._gate = asyncio.Semaphore(settings.requests_in_flight)
-        self.legs: dict[Leg, Any] = _exchanges(settings)
+        self.dialect = DIALECTS[settings.name]
+        self.budget = RequestBudget(settings.requests_in_flight)
+        self.exchange: Any = getattr(ccxt, self.dialect.ccxt_class)(
+            {"enableRateLimit": settings.name != "simulated", "options": dict(self.dialect.options)}
+        )
+        if settings.url is not None:
+            self.exchange.urls["api"] = redirect(self.exchange.urls["api"], settings.url)
+        read_strictly(self.exchange, self.budget, settings.longest_pause_seconds)
 
     async def __aenter__(self) -> Self:
         """Load what the venue lists."""
         try:
-            for exchange in self._distinct():
-                await self.ask(exchange.load_markets)
+            await self.ask(self.exchange.load_markets)
         except BaseException:
-            await self._close()
+            await self.exchange.close()
             raise
         return self
 
@@ -79,7 +99,7 @@ class VenueConnection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the sockets."""
-        await self._close()
+        await self.exchange.close()
 
     async def ask(self, call: Callable[..., Awaitable[Answer]], *args: Any, **kwargs: Any) -> Answer:
         """Send one request through ccxt, again if the venue was not there, and return its answer.
@@ -87,35 +107,76 @@ class VenueConnection:
         Raises:
             RetryableError: the venue did not answer, however often it was asked.
             UnknownTickerError: the venue does not know the symbol.
-            RejectedError: the venue refused.
+            RejectedError: the venue refused, or has banned this address.
         """
         wait = self.settings.backoff_seconds
         for attempt in range(self.settings.retries + 1):
             try:
-                async with self._gate:
-                    return await call(*args, **kwargs)
+                return await call(*args, **kwargs)
             except ccxt.BaseError as error:
-                if not isinstance(error, ccxt.NetworkError) or attempt == self.settings.retries:
+                if not _may_come_back(error) or attempt == self.settings.retries:
                     raise self._in_our_words(error) from error
-            await asyncio.sleep(wait)
+                if isinstance(error, (ccxt.DDoSProtection, ccxt.RateLimitExceeded)):
+                    self.budget.pause(wait)  # all of us asked too often, whoever was told
+                else:
+                    await asyncio.sleep(wait)
             wait *= 2
         raise AssertionError("the last attempt returns or raises")
 
-    async def clock_ms(self) -> int:
-        """Return the venue's own clock, milliseconds since 1970."""
-        return int(await self.ask(self.legs["perp"].fetch_time))
+    async def now_ms(self) -> int:
+        """Return what the venue's clock says, milliseconds since 1970, whatever this machine's says."""
+        return int(await self.ask(self.exchange.fetch_time))
+
+    async def clock_ms(self, machine_ms: int) -> int:
+        """Return the venue's own clock, milliseconds since 1970.
+
+        The simulated exchange plays the past; every other venue must agree with this machine's clock.
+
+        Raises:
+            VenueError: the two clocks are more than a minute apart.
+        """
+        venue_ms = await self.now_ms()
+        if self.settings.name != "simulated" and abs(venue_ms - machine_ms) > MAX_CLOCK_SKEW_MS:
+            here, there = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (machine_ms, venue_ms))
+            raise VenueError(
+                f"{self.settings.name}'s clock says {there:%Y-%m-%d %H:%M:%S} and this machine's "
+                f"{here:%Y-%m-%d %H:%M:%S} (UTC), {abs(venue_ms - machine_ms) / 1000:.0f} s apart: which bar "
+                "has closed cannot be told; set this machine's clock (NTP), or look at the venue's status"
+            )
+        return venue_ms
 
     @property
     def tape_id(self) -> str:
         """Return the tape that a simulated exchange plays; "live" for a real venue."""
-        if self.settings.name != "simulated":
-            return "live"
-        headers = {k.lower(): v for k, v in (self.legs["perp"].last_response_headers or {}).items()}
-        return str(headers.get(TAPE_HEADER.lower(), "unnamed"))
+        headers = {k.lower(): v for k, v in (self.exchange.last_response_headers or {}).items()}
+        return str(headers.get(TAPE_HEADER.lower(), "live"))
+
+    def has(self, feature: str) -> bool:
+        """Say whether ccxt can ask this venue for a feature, such as `fetchIndexOHLCV`."""
+        return bool(self.exchange.has.get(feature))
 
     def symbol(self, leg: Leg, ticker: str, quote: str) -> str:
         """Return ccxt's name of a leg: spot, or the perpetual settled in the quote asset."""
         return f"{ticker}/{quote}" if leg == "spot" else f"{ticker}/{quote}:{quote}"
+
+    def require_features(self, timeframe: Timeframe) -> None:
+        """Do nothing if the venue has all that a fetch cannot do without.
+
+        Raises:
+            SettingsError: it has not; the message names what is missing, and what would do.
+        """
+        name = self.settings.name
+        lacking = [words for feature, words in _FEATURES.items() if not self.has(feature)]
+        if lacking:
+            raise SettingsError(
+                f"{name} gives no {', no '.join(lacking)} through ccxt, which a hedged position cannot do "
+                "without; choose another venue.name"
+            )
+        if timeframe not in self.exchange.timeframes:
+            raise SettingsError(
+                f"{name} has no bars of {timeframe}; it has {', '.join(self.exchange.timeframes)}: "
+                "set data.timeframe"
+            )
 
     def require_listed(self, tickers: tuple[str, ...], quote: str) -> None:
         """Do nothing if the venue lists both legs of every ticker.
@@ -136,8 +197,9 @@ class VenueConnection:
 
     def _pairs(self) -> set[tuple[str, str]]:
         """Return the (base, quote) that have a spot market and a linear perpetual settled in the quote."""
-        spot = {(m["base"], m["quote"]) for m in self.legs["spot"].markets.values() if m["spot"]}
-        swaps = [m for m in self.legs["perp"].markets.values() if m["swap"] and m["linear"]]
+        markets = self.exchange.markets.values()
+        spot = {(m["base"], m["quote"]) for m in markets if m["spot"]}
+        swaps = [m for m in markets if m["swap"] and m["linear"]]
         return spot & {(m["base"], m["quote"]) for m in swaps if m["settle"] == m["quote"]}
 
     def _in_our_words(self, error: Exception) -> CarryflowError:
@@ -145,7 +207,7 @@ class VenueConnection:
         name, said = self.settings.name, " ".join(str(error).split())[:200]
         if isinstance(error, ccxt.BadSymbol):
             return UnknownTickerError(f"{name} does not know a symbol: {said}; set data.tickers")
-        if isinstance(error, ccxt.NetworkError):
+        if _may_come_back(error):
             tries = self.settings.retries + 1
             way_out = (
                 f"is `carryflow exchange up` running at {self.settings.url} (venue.url)?"
@@ -157,27 +219,10 @@ class VenueConnection:
             )
         return RejectedError(f"{name} refused: {type(error).__name__} {said}; asking again changes nothing")
 
-    def _distinct(self) -> list[Any]:
-        return list({id(self.legs[leg]): self.legs[leg] for leg in LEGS}.values())
 
-    async def _close(self) -> None:
-        for exchange in self._distinct():
-            await exchange.close()
+def _may_come_back(error: Exception) -> bool:
+    """Say whether asking again may help: no answer, too many requests, the venue's own fault, half an answer.
 
-
-def _exchanges(settings: VenueSettings) -> dict[Leg, Any]:
-    """Make each leg's exchange: Binance's two classes pointed at the simulated one, or a real venue's."""
-    if settings.name != "simulated":
-        options = {"fetchMarkets": {"types": ["spot", "linear"]}} if settings.name == "binance" else {}
-        exchange = getattr(ccxt, settings.name)({"enableRateLimit": True, "options": options})
-        return {"spot": exchange, "perp": exchange}
-    if settings.url is None:
-        raise SettingsError(
-            "venue simulated has no address; start one with `carryflow exchange up` and name it with "
-            "-o venue.url=http://127.0.0.1:8700, or take a real venue with -o venue.name=binance"
-        )
-    spot = ccxt.binance({"enableRateLimit": False, "options": {"fetchMarkets": {"types": ["spot"]}}})
-    perp = ccxt.binanceusdm({"enableRateLimit": False})
-    for exchange in (spot, perp):
-        exchange.urls["api"] = redirect(exchange.urls["api"], settings.url)
-    return {"spot": spot, "perp": perp}
+    ccxt counts an answer that broke off in the middle as a refusal; aiohttp's error behind it tells.
+    """
+    return isinstance(error, ccxt.OperationFailed) or isinstance(error.__cause__, aiohttp.ClientError)

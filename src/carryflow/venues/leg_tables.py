@@ -1,102 +1,93 @@
 """What ccxt answers, as tables of the market's schema."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from carryflow.core.errors import CoverageError, MarketDataError
-from carryflow.market.schema import BAR_MS, DEPTH_BAND, TIMESTAMP, name_rows
+from carryflow.core.errors import MarketDataError
+from carryflow.market.schema import TIMESTAMP, name_rows
+from carryflow.market.settlements import snap_settlement
+from carryflow.market.timeframe import Timeframe, bar_ms, holds_settlements
 from carryflow.venues.blocks import Block
-
-SETTLEMENT_GRID_MS = 60_000
-"""Settlements are stamped milliseconds late; what happened within this minute happened at its start."""
 
 _BAR = ("open", "high", "low", "close", "volume")
 
 
-def bars_table(candles: Sequence[Sequence[float]], block: Block) -> pl.DataFrame:
-    """Return ccxt's candles (stamp, open, high, low, close, volume) within a block as a table."""
-    inside = [row for row in candles if block[0] <= row[0] < block[1]]
-    table = pl.DataFrame(
-        [[row[i] for row in inside] for i in range(6)],
-        schema={"timestamp": pl.Int64, **dict.fromkeys(_BAR, pl.Float64)},
+def bars_table(candles: npt.NDArray[np.float64]) -> pl.DataFrame:
+    """Return candles `(n, 6)` (stamp ms, open, high, low, close, volume) as a table, one row per stamp."""
+    columns = {name: np.ascontiguousarray(candles[:, i + 1]) for i, name in enumerate(_BAR)}
+    table = pl.DataFrame({"timestamp": candles[:, 0].astype(np.int64), **columns})
+    if not (np.diff(candles[:, 0]) > 0).all():
+        table = table.unique("timestamp", keep="last").sort("timestamp")
+    return table.with_columns(pl.col("timestamp").cast(TIMESTAMP))
+
+
+def price_table(candles: npt.NDArray[np.float64], price: str) -> pl.DataFrame:
+    """Return the opens and closes of mark or index candles as `{price}_open`, `{price}_close`."""
+    table = bars_table(candles).select(
+        "timestamp", pl.col("open").alias(f"{price}_open"), pl.col("close").alias(f"{price}_close")
     )
-    return (
-        table.with_columns(pl.col("timestamp").cast(TIMESTAMP))
-        .unique("timestamp", keep="last")
-        .sort("timestamp")
-    )
+    return table.with_columns(pl.col(pl.Float64).fill_nan(None))
 
 
 def perp_table(
-    candles: Sequence[Sequence[float]],
-    marks: Sequence[Sequence[float]],
-    settlements: Sequence[dict[str, Any]],
-    block: Block,
+    bars: pl.DataFrame,
+    marks: pl.DataFrame,
+    indices: pl.DataFrame,
+    settled: pl.DataFrame,
+    ticker: str,
+    timeframe: Timeframe = "1h",
 ) -> pl.DataFrame:
-    """Return the perpetual's bars in a block with the mark price's and the settlements beside them.
+    """Return the perpetual's bars with mark and index prices beside them, and the settlements at their opens.
+
+    Bars of more than an hour may see several settlements: their `funding_rate` is null. What settled where
+    the perpetual has no bar is left out; whoever checks the whole must tell.
 
     Raises:
-        CoverageError: funding settled in an hour that has no bar.
-        MarketDataError: a settlement's stamp is not on the hour.
+        MarketDataError: a settlement's stamp is at no bar's open.
     """
-    bars = bars_table(candles, block)
-    mark = bars_table(marks, block).select("timestamp", mark_open="open", mark_close="close")
-    stamps = [snap_settlement(int(s["timestamp"])) for s in settlements]
-    paid = pl.DataFrame(
-        {"timestamp": stamps, "funding_rate": [float(s["fundingRate"]) for s in settlements]},
-        schema={"timestamp": pl.Int64, "funding_rate": pl.Float64},
-    ).filter(pl.col("timestamp").is_between(block[0], block[1], closed="left"))
-    paid = paid.with_columns(pl.col("timestamp").cast(TIMESTAMP))
-    lost = paid.join(bars, on="timestamp", how="anti")["timestamp"]
-    if len(lost):
-        raise CoverageError(
-            f"funding settled at {name_rows(lost)} but the perpetual has no bar there; fetch again"
+    table = bars.join(marks, on="timestamp", how="left").join(indices, on="timestamp", how="left")
+    if not holds_settlements(timeframe):
+        return table.with_columns(funding_rate=pl.lit(None, pl.Float64)).sort("timestamp")
+    off = settled.filter(pl.col("timestamp").dt.epoch("ms") % bar_ms(timeframe) != 0)["timestamp"]
+    if len(off):
+        raise MarketDataError(
+            f"{ticker}: funding settled at {name_rows(off)}, where no bar of {timeframe} opens: bars "
+            "of this length cannot hold it; set data.timeframe=1m"
         )
+    paid = settled.select("timestamp", "funding_rate")
+    return table.join(paid, on="timestamp", how="left").sort("timestamp")
+
+
+def settlements_table(
+    entries: Sequence[Mapping[str, Any]], rate: Callable[[Mapping[str, Any]], Any], block: Block, symbol: str
+) -> pl.DataFrame:
+    """Return the entries of ccxt's funding history that settled within a block, one row per instant.
+
+    `rate` says which of an entry's numbers settled. The mark is Binance's own at the settlement; others give
+    none, and it is null.
+
+    Raises:
+        MarketDataError: an entry holds no rate.
+    """
+    stamps = [snap_settlement(int(entry["timestamp"])) for entry in entries]
+    rates = [rate(entry) for entry in entries]
+    if None in rates:
+        at = pl.Series([stamps[i] for i, value in enumerate(rates) if value is None]).cast(TIMESTAMP)
+        raise MarketDataError(
+            f"{symbol}: the venue names no settled rate at {name_rows(at)}; fetch again later"
+        )
+    marks = [float(entry["info"].get("markPrice") or "nan") for entry in entries]
+    table = pl.DataFrame(
+        {"timestamp": stamps, "funding_rate": [float(value) for value in rates], "mark": marks},
+        schema={"timestamp": pl.Int64, "funding_rate": pl.Float64, "mark": pl.Float64},
+    )
+    inside = table.filter(pl.col("timestamp").is_between(block[0], block[1], closed="left"))
     return (
-        bars.join(mark, on="timestamp", how="left").join(paid, on="timestamp", how="left").sort("timestamp")
+        inside.with_columns(pl.col("timestamp").cast(TIMESTAMP), pl.col("mark").fill_nan(None))
+        .unique("timestamp", keep="last")
+        .sort("timestamp")
     )
-
-
-def snap_settlement(stamp_ms: int) -> int:
-    """Return the instant that a settlement belongs to, given the venue's slightly late stamp.
-
-    >>> snap_settlement(1_735_689_600_007)
-    1735689600000
-
-    Raises:
-        MarketDataError: the minute it fell in is not a full hour.
-    """
-    instant = stamp_ms // SETTLEMENT_GRID_MS * SETTLEMENT_GRID_MS
-    if instant % BAR_MS:
-        raise MarketDataError(
-            f"a settlement is stamped {stamp_ms} ms, which is not on the hour; hourly bars cannot hold it"
-        )
-    return instant
-
-
-def book_columns(book: dict[str, Any]) -> dict[str, float]:
-    """Return the touch of ccxt's order book, and the quote value within 10 bp of the mid on each side.
-
-    Where the venue's answer ends before 10 bp, the depth is what the answer held.
-
-    Raises:
-        MarketDataError: a side of the book is empty.
-    """
-    if not book["bids"] or not book["asks"]:
-        raise MarketDataError(
-            f"the order book of {book.get('symbol')} is empty on one side; fetch again later"
-        )
-    bids, asks = (
-        np.array([level[:2] for level in book[side]], dtype=np.float64) for side in ("bids", "asks")
-    )
-    mid = (bids[0, 0] + asks[0, 0]) / 2
-    near = mid * DEPTH_BAND * (1 + 1e-9)
-    return {
-        "bid": float(bids[0, 0]),
-        "ask": float(asks[0, 0]),
-        "bid_depth": float(np.prod(bids[mid - bids[:, 0] <= near], axis=1).sum()),
-        "ask_depth": float(np.prod(asks[asks[:, 0] - mid <= near], axis=1).sum()),
-    }

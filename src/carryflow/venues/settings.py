@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from carryflow.core.section import Section
 
@@ -15,14 +16,31 @@ VenueName = Literal["simulated", "binance", "bybit", "okx", "deribit"]
 class VenueSettings(Section):
     """Choose the venue and how it is asked."""
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     name: VenueName = Field("simulated", description="venue that hours are fetched from")
     url: str | None = Field(
         None,
         pattern="^https?://",
-        description="address of a simulated exchange that is up; empty: `run` and `fetch` start one",
+        description="address that every request goes to: a simulated exchange that is up (empty: `run` and "
+        "`fetch` start one), or a mirror of a real venue (empty: the venue itself)",
     )
-    requests_in_flight: int = Field(4, ge=1, le=32, description="most requests under way at once")
+    requests_in_flight: int = Field(8, ge=1, le=32, description="most requests under way at once")
     retries: int = Field(4, ge=0, le=10, description="how often a request without an answer is sent again")
     backoff_seconds: float = Field(
         0.5, ge=0, le=60, description="wait before the first retry, seconds; doubles with each further one"
     )
+    longest_pause_seconds: float = Field(
+        120,
+        ge=0,
+        le=3600,
+        description="longest pause that a venue may ask for before a fetch gives up, seconds",
+    )
+
+    @field_validator("url", mode="before")
+    @classmethod
+    def _names_nobody(cls, url: object) -> object:
+        """Refuse credentials: addresses are written into files and messages. Not even this one repeats it."""
+        if isinstance(url, str) and "@" in url:
+            raise PydanticCustomError("secret", "must hold no user or password; name host and port only")
+        return url

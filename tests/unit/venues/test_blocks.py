@@ -1,38 +1,35 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carryflow.market.schema import BAR_MS
-from carryflow.venues.blocks import plan_blocks
+from carryflow.venues.blocks import Block, cut, join, subtract
+
+BLOCKS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)).map(lambda b: (b[0], b[0] + b[1])))
 
 
-@given(
-    start=st.integers(0, 60),
-    hours=st.integers(1, 90),
-    first=st.integers(20, 60),
-    kept=st.integers(1, 40),
-    bars=st.integers(1, 17),
-)
-def test_a_fetch_killed_after_any_block_leaves_no_hole(
-    start: int, hours: int, first: int, kept: int, bars: int
-) -> None:
-    end = start + hours
-    have = set(range(first, first + kept))
-    stored = (first * BAR_MS, (first + kept - 1) * BAR_MS)
-    for a, b in plan_blocks(start * BAR_MS, end * BAR_MS, stored, bars):
-        assert 0 < b - a <= bars * BAR_MS
-        have |= set(range(a // BAR_MS, b // BAR_MS))
-        assert have == set(range(min(have), max(have) + 1))
-    assert have >= set(range(start, end))
+def instants(blocks: list[Block]) -> set[int]:
+    return {at for start, end in blocks for at in range(start, end)}
 
 
-@given(start=st.integers(0, 60), hours=st.integers(1, 90), bars=st.integers(1, 17))
-def test_an_empty_store_is_filled_forwards_and_every_hour_asked_for_once(
-    start: int, hours: int, bars: int
-) -> None:
-    blocks = plan_blocks(start * BAR_MS, (start + hours) * BAR_MS, None, bars)
-    asked = [hour for a, b in blocks for hour in range(a // BAR_MS, b // BAR_MS)]
-    assert asked == list(range(start, start + hours))
+@given(blocks=BLOCKS)
+def test_joined_blocks_hold_the_same_time_and_never_touch(blocks: list[Block]) -> None:
+    joined = join(blocks)
+    assert instants(joined) == instants(blocks)
+    assert all(a[1] < b[0] for a, b in pairwise(joined))
 
 
-def test_a_store_that_reaches_the_end_needs_its_last_bar_only() -> None:
-    assert plan_blocks(0, 10 * BAR_MS, (0, 9 * BAR_MS), 1000) == [(9 * BAR_MS, 10 * BAR_MS)]
+@given(start=st.integers(0, 60), length=st.integers(0, 40), had=BLOCKS)
+def test_what_is_left_is_what_was_wanted_and_not_had(start: int, length: int, had: list[Block]) -> None:
+    wanted = (start, start + length)
+    left = subtract(wanted, had)
+    assert instants(left) == instants([wanted]) - instants(had)
+    assert left == join(left)
+
+
+@given(start=st.integers(0, 60), length=st.integers(0, 40), longest=st.integers(1, 9))
+def test_pieces_cover_a_block_once_and_none_is_too_long(start: int, length: int, longest: int) -> None:
+    pieces = cut((start, start + length), longest)
+    asked = [at for a, b in pieces for at in range(a, b)]
+    assert asked == list(range(start, start + length))
+    assert all(0 < b - a <= longest for a, b in pieces)

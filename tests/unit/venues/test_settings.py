@@ -4,7 +4,9 @@ import sys
 import pytest
 from pydantic import ValidationError
 
+from carryflow.core.errors import SettingsError
 from carryflow.market.data import DataSettings
+from carryflow.settings import resolve
 from carryflow.venues.settings import VenueSettings
 
 
@@ -34,3 +36,13 @@ def test_a_day_without_a_zone_is_taken_as_utc() -> None:
 def test_an_unknown_venue_is_refused() -> None:
     with pytest.raises(ValidationError, match="simulated"):
         VenueSettings.model_validate({"name": "kraken"})
+
+
+@pytest.mark.parametrize("url", ["http://me:s3cret@127.0.0.1:8700", "me:s3cret@127.0.0.1"])
+def test_credentials_in_the_address_are_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ValidationError, match="must hold no user or password") as caught:
+        VenueSettings.model_validate({"url": url})
+    assert "s3cret" not in str(caught.value)
+    with pytest.raises(SettingsError, match="must hold no user or password") as said:
+        resolve(overrides=[f"venue.url={url}"])
+    assert "s3cret" not in str(said.value)

@@ -1,0 +1,89 @@
+"""What a venue's HTTP answer means: rules laid over ccxt's own, where those are too kind or too harsh.
+
+- Whatever is not whole JSON is no answer: ccxt would hand on the text.
+- 5xx is no answer, either, whatever code its JSON names: ccxt counts some codes as refusals.
+- A refusal (4xx) is final: ccxt counts 403, 404 and 451 among the networks that may come back.
+- 429 pauses everybody for as long as the venue asks.
+- 418 is a ban: nobody asks any more, since asking makes it longer.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import ccxt.async_support as ccxt
+
+from carryflow.core.errors import RejectedError, RetryableError
+from carryflow.venues.budget import RequestBudget, retry_after_seconds
+
+_MAY_COME_BACK = frozenset({408, 418, 425, 429})
+_BANNED_UNTIL = re.compile(r"banned until (\d{13})")
+
+
+def read_strictly(exchange: Any, budget: RequestBudget, longest_pause_seconds: float) -> None:
+    """Send every request of one ccxt exchange through a budget, and read its answers by these rules."""
+    send: Callable[..., Awaitable[Any]] = exchange.fetch
+    classify: Callable[..., None] = exchange.handle_http_status_code
+
+    async def fetch(*args: Any, **kwargs: Any) -> Any:
+        async with budget.turn():
+            return await send(*args, **kwargs)
+
+    def on_rest_response(
+        code: int, reason: str, url: str, method: str, headers: Mapping[str, str], body: str, *_: Any
+    ) -> str:
+        if code in {418, 429}:
+            _obey(exchange.id, code, headers, body, budget, longest_pause_seconds)
+        if code >= 500:
+            raise ccxt.ExchangeNotAvailable(f"{exchange.id} {code} {reason} {body[:120]} {url}")
+        text = body.strip()
+        if code == 200 and text[:1] not in {"{", "["}:
+            raise ccxt.BadResponse(f"{exchange.id} {method} {url} answered without JSON: {text[:60]!r}")
+        return text
+
+    def parse_json(text: str) -> Any:
+        if text[:1] not in {"{", "["}:
+            return None
+        try:
+            return exchange.on_json_response(text)
+        except ValueError as problem:
+            raise ccxt.BadResponse(f"{exchange.id} answered with JSON that is cut off: {problem}") from None
+
+    def handle_http_status_code(code: int, reason: str, url: str, method: str, body: str) -> None:
+        if 400 <= code < 500 and code not in _MAY_COME_BACK:
+            raise ccxt.OperationRejected(f"{exchange.id} {code} {reason} {body[:120]} {url}")
+        classify(code, reason, url, method, body)
+
+    exchange.fetch = fetch
+    exchange.on_rest_response = on_rest_response
+    exchange.parse_json = parse_json
+    exchange.handle_http_status_code = handle_http_status_code
+
+
+def _obey(
+    name: str, code: int, headers: Mapping[str, str], body: str, budget: RequestBudget, longest: float
+) -> None:
+    """Pause or stop everybody, as a 429 or a 418 says."""
+    asked = {key.lower(): value for key, value in headers.items()}.get("retry-after")
+    seconds = retry_after_seconds(asked)
+    until = datetime.now(UTC) + timedelta(seconds=seconds or 0.0)
+    if code == 418:
+        stamped = _BANNED_UNTIL.search(body)
+        if stamped:
+            until = datetime.fromtimestamp(int(stamped.group(1)) / 1000, UTC)
+        when = (
+            f"{until:%Y-%m-%d %H:%M:%S} UTC" if stamped or seconds is not None else "a time it does not name"
+        )
+        words = (
+            f"{name} has banned this address until {when} (HTTP 418); nothing more is asked, because asking "
+            "makes a ban longer: fetch again after it, with fewer venue.requests_in_flight"
+        )
+        budget.ban(words)
+        raise RejectedError(words)
+    if seconds is not None and seconds > longest:
+        raise RetryableError(
+            f"{name} asks to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC (HTTP 429, {seconds:g} s), "
+            f"longer than venue.longest_pause_seconds={longest:g}; fetch again then: what was fetched is kept"
+        )
+    budget.pause(seconds or 0.0)
