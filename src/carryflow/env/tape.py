@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from carryflow.core.errors import CoverageError, MarketDataError, SchemaMismatchError
 from carryflow.core.funding import name_instants, settlement_cash_per_base
 from carryflow.features.dataset import Dataset, read_dataset
+from carryflow.features.scaling import Scaler
 from carryflow.features.spec import FeatureSpec
 
 
@@ -121,8 +122,8 @@ class MarketTape:
             )
 
 
-def tape_of(dataset: Dataset, ticker: str) -> MarketTape:
-    """Give one ticker of a dataset as a tape, its features scaled.
+def tape_of(dataset: Dataset, ticker: str, scaler: Scaler | None = None) -> MarketTape:
+    """Give one ticker of a dataset as a tape, its features scaled by the dataset's scaler or by another.
 
     Raises:
         MarketDataError: the dataset lacks the ticker, or its rows cannot be traded on.
@@ -134,6 +135,10 @@ def tape_of(dataset: Dataset, ticker: str) -> MarketTape:
     settle_ms = rows["Date"].dt.epoch("ms").to_numpy()[settled].astype(np.int64)
     rate = rows["FundingRate"].cast(float).to_numpy()[settled]
     mark = rows["SettleMark"].cast(float).to_numpy()[settled]
+    if scaler is None or scaler == dataset.scaler:
+        features = dataset.scaled(ticker)
+    else:
+        features = scaler.transform(dataset.raw(ticker))
     return MarketTape(
         ticker=ticker,
         decision_ms=decision_ms,
@@ -142,7 +147,7 @@ def tape_of(dataset: Dataset, ticker: str) -> MarketTape:
         mark=rows["MarkPrice"].cast(float).to_numpy(),
         tradable=rows["Tradable"].to_numpy().astype(np.bool_),
         settlement_cash=settlement_cash_per_base(decision_ms, settle_ms, rate, mark),
-        features=np.ascontiguousarray(dataset.scaled(ticker), dtype=np.float32),
+        features=features,
         spec=dataset.spec,
     )
 

@@ -1,7 +1,7 @@
 """The contest: who trades the unseen hours, each with its own eyes on them."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -75,5 +75,4 @@ def compete(
 
 def _tapes(dataset: Dataset, scaler: Scaler) -> Sequence[MarketTape]:
     """Give every ticker's tape as the scaler shows it."""
-    seen = replace(dataset, scaler=scaler)
-    return [tape_of(seen, ticker) for ticker in dataset.tickers]
+    return [tape_of(dataset, ticker, scaler) for ticker in dataset.tickers]

@@ -1,36 +1,55 @@
-"""The unified frame: one row per ticker and hour, with what the market said and what a policy may make of it.
+"""The unified frame: one row per ticker and bar, with what the market said and what a policy may make of it.
 
 A row's features are known at `KnownAt`, the close of its bar. They use bars closed by then and settlements
 stamped at or before `Date`, the bar's open: one settled at the very instant of the decision is not yet known.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from carryflow.core.errors import MarketDataError
-from carryflow.core.funding import HOURS_PER_YEAR
-from carryflow.features.alignment import align_legs
-from carryflow.features.anomaly import anomaly_score
-from carryflow.features.carry import (
-    find_settlements,
-    fraction_to_settlement,
-    last_funding_apr,
-    trailing_carry_apr,
-)
-from carryflow.features.liquidity import bar_liquidity
-from carryflow.features.rolling import lagged, rolling_mean
-from carryflow.features.sentiment import sentiment_at
-from carryflow.features.spec import MODEL_FEATURES, SENTIMENT_FEATURE
+from carryflow.core.errors import CoverageError, MarketDataError
+from carryflow.features.alignment import AlignedHours, align_legs
+from carryflow.features.catalogue import CATALOGUE, compute_features
+from carryflow.features.sentiment import with_sentiment
+from carryflow.features.spec import FeatureSettings, FeatureSpec
 from carryflow.market.data import DataSettings
+from carryflow.market.gaps import KnownGap
 from carryflow.market.schema import name_rows
 
-DAY, WEEK = 24, 168
-WARM_UP_BARS = WEEK + 8
-"""Bars at the head that only feed the windows of later ones: a week, and the longest interval before it, so
+WEEK_HOURS = 168
+WARM_UP_HOURS = WEEK_HOURS + 8
+"""Hours at the head that only feed the windows of later ones: a week, and the longest interval before it, so
 that every settlement inside a window knows the one before."""
 
-_SCRATCH = ("basis_bp", "perp_high", "perp_low", "perp_quote_volume")
+DEFAULT_FEATURES = FeatureSettings()
+
+MARKET_COLUMNS: tuple[str, ...] = (
+    "Ticker",
+    "Date",
+    "KnownAt",
+    "FundingKnownAt",
+    "SentimentKnownAt",
+    "SpotPrice",
+    "PerpPrice",
+    "MarkPrice",
+    "SettleMark",
+    "FundingRate",
+    "Basis",
+    "Carry",
+    "Vol",
+    "Spread",
+    "Depth",
+    "Imbalance",
+    "Liquidity",
+    "Sentiment",
+    "Tradable",
+)
+"""What stands before the features, in order; the two columns of sentiment only where a series is given."""
+
+_FOR_PEOPLE = {"Carry": "carry_24h_apr", "Vol": "vol_24h_apr", "Liquidity": "liquidity"}
+"""Market columns that are there whatever a policy sees, and the features that they are."""
 
 
 def build_frame(
@@ -39,104 +58,89 @@ def build_frame(
     ticker: str,
     data: DataSettings,
     sentiment: pl.DataFrame | None = None,
+    features: FeatureSettings = DEFAULT_FEATURES,
+    *,
+    gaps: Sequence[KnownGap] = (),
 ) -> pl.DataFrame:
     """Build the unified frame of one ticker from its two validated legs.
 
-    A row depends on the `WARM_UP_BARS` rows before it and on none other, to the last bit: extending the
-    history at either end leaves the rows in between as they were.
+    A row depends on the `WARM_UP_HOURS` before it and on none other, to the last bit: extending the history
+    at either end leaves the rows in between as they were.
 
     Args:
         spot: spot leg, as `market.store.read_leg` gives it.
         perp: perpetual leg.
         ticker: name of the coin.
-        data: what may be missing.
+        data: what may be missing, and how long a bar is.
         sentiment: `timestamp, value`, or None.
+        features: which features.
+        gaps: ranges in which the venue was asked and has no bars, as a fetch recorded them.
 
     Returns:
-        Ticker, Date, KnownAt, SpotPrice, PerpPrice, MarkPrice, SettleMark, FundingRate, Basis, Carry
-        (trailing day of settled funding, a year), Vol (realised volatility of the last day, a year), Spread,
-        Depth, Liquidity, Sentiment (where given), Tradable; then the model features of `features.spec`,
-        float32.
+        What `assemble` gives: market columns and raw features, from the first bar after the warm-up on.
 
     Raises:
-        CoverageError: bars, marks, settlements or sentiment are missing; the rows are named.
+        CoverageError: bars, marks, settlements, sentiment or chosen books are missing; the rows are named.
         MarketDataError: there are fewer rows than the warm-up, or a price or volume makes a feature infinite.
+        SettingsError: the bars are longer than an hour, or sentiment is chosen and no series is given.
 
     """
-    hours = align_legs(spot, perp, ticker, data)
-    if len(hours) <= WARM_UP_BARS:
+    spec = FeatureSpec.of(features, sentiment=sentiment is not None, timeframe=data.timeframe)
+    hours = align_legs(spot, perp, ticker, data, gaps=gaps)
+    warm_up = hours.bars(WARM_UP_HOURS)
+    if len(hours) <= warm_up:
         raise MarketDataError(
-            f"{ticker}: {len(hours)} hours are no more than the warm-up of {WARM_UP_BARS}; fetch more"
+            f"{ticker}: {len(hours)} bars are no more than the warm-up of {warm_up}; fetch more"
         )
-    features = model_features(hours, ticker)
-    market = hours.drop(_SCRATCH).with_columns(
-        Carry=pl.Series(features["carry_24h_apr"]),
-        Vol=pl.Series(features["vol_24h_apr"]),
-        Liquidity=pl.Series(features["liquidity"]),
-    )
-    if sentiment is not None:
-        mood = sentiment_at(hours["Date"], sentiment, ticker)
-        market = market.with_columns(Sentiment=mood)
-        features[SENTIMENT_FEATURE] = mood.to_numpy()
-    frame = market.with_columns(
-        pl.Series(name, values.astype(np.float32)) for name, values in features.items()
-    ).slice(WARM_UP_BARS)
-    return _require_finite(frame, tuple(features), ticker)
+    return assemble(hours if sentiment is None else with_sentiment(hours, sentiment), spec)
 
 
-def model_features(hours: pl.DataFrame, ticker: str) -> dict[str, NDArray[np.float64]]:
-    """Compute every model feature from aligned hours, each (n,), in the order of the spec.
+def assemble(hours: AlignedHours, spec: FeatureSpec) -> pl.DataFrame:
+    """Put market columns and raw features side by side, one row per bar after the warm-up.
 
-    NaN while its window is filling.
+    Returns:
+        MARKET_COLUMNS: prices at KnownAt (the bar's close), the rate and mark of a settlement at Date,
+        FundingKnownAt (when the newest settlement behind the row was known: a bar after its stamp), Carry
+        (trailing day of settled funding, a year), Vol (realised volatility of the last day, a year); then the
+        spec's published features, float32, in order.
 
-    - spot_return: logarithmic return of spot over the bar.
-    - basis_bp, premium_8h_bp: (perp − spot) / spot now and as a mean of 8 bars (basis points).
-    - funding_last_apr, carry_{24,72,168}h_apr: settled funding, a year; positive pays shorts.
-    - hours_to_settlement: hours to the next settlement as a fraction of the interval, in (0, 1].
-    - vol_24h_apr: root mean square of hourly returns over a day, a year; vol_ratio: a day's over a week's.
-    - volume_shock: ln(1 + quote volume of the perpetual / its mean over a week).
-    - momentum_168h: logarithmic return of spot over a week.
-    - liquidity, anomaly_score: as in the modules of their names.
+    Raises:
+        CoverageError: a chosen feature needs a book that nobody recorded.
+        MarketDataError: another feature is not a number.
+
     """
-    spot, basis_bp, high, low, volume = (
-        hours[name].to_numpy()
-        for name in ("SpotPrice", "basis_bp", "perp_high", "perp_low", "perp_quote_volume")
+    warm_up = hours.bars(WARM_UP_HOURS)
+    names = tuple(dict.fromkeys((*spec.published, *_FOR_PEOPLE.values())))
+    values = {name: column[warm_up:] for name, column in compute_features(hours, names).items()}
+    market = hours.table.with_columns(FundingKnownAt=_funding_known_at(hours)).slice(warm_up)
+    frame = market.with_columns(
+        pl.Series(column, values[name]) for column, name in _FOR_PEOPLE.items()
+    ).select(
+        *(column for column in MARKET_COLUMNS if column in market.columns or column in _FOR_PEOPLE),
+        *(pl.Series(name, values[name].astype(np.float32)) for name in spec.published),
     )
-    log_spot = np.log(spot)
-    spot_return = log_spot - lagged(log_spot, 1)
-    settled = find_settlements(hours["Date"], hours["FundingRate"], ticker)
-    vol_day, vol_week = (
-        np.sqrt(rolling_mean(spot_return**2, width) * HOURS_PER_YEAR) for width in (DAY, WEEK)
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):  # a dead market is refused by name in build_frame
-        vol_ratio = vol_day / vol_week
-        volume_share = volume / rolling_mean(volume, WEEK)
-    basis_change_bp = basis_bp - lagged(basis_bp, 1)
-    features = (
-        spot_return,
-        basis_bp,
-        rolling_mean(basis_bp, 8),
-        last_funding_apr(settled),
-        trailing_carry_apr(settled, DAY),
-        trailing_carry_apr(settled, 3 * DAY),
-        trailing_carry_apr(settled, WEEK),
-        fraction_to_settlement(settled),
-        vol_day,
-        vol_ratio,
-        np.log1p(volume_share),
-        log_spot - lagged(log_spot, WEEK),
-        bar_liquidity(high, low, volume),
-        anomaly_score(spot_return, basis_change_bp, volume),
-    )
-    return dict(zip(MODEL_FEATURES, features, strict=True))
-
-
-def _require_finite(frame: pl.DataFrame, features: tuple[str, ...], ticker: str) -> pl.DataFrame:
-    for name in features:
-        bad = frame.filter(~pl.col(name).is_finite())["Date"]
-        if len(bad):
-            raise MarketDataError(
-                f"{ticker}: {name} is not a number at {name_rows(bad)}: a price that stood still or hours "
-                "without any volume; fetch these hours again or set data.start after them"
-            )
+    _require_numbers(frame, spec.published, hours.ticker)
     return frame
+
+
+def _funding_known_at(hours: AlignedHours) -> pl.Series:
+    """Give the close of the bar at whose open the newest settlement was stamped."""
+    settled = pl.when(pl.col("FundingRate").is_not_null()).then("KnownAt").forward_fill()
+    return hours.table.select(settled).to_series()
+
+
+def _require_numbers(frame: pl.DataFrame, names: tuple[str, ...], ticker: str) -> None:
+    for name in names:
+        is_number = np.isfinite(frame[name].to_numpy())
+        if is_number.all():
+            continue
+        bad = frame["Date"].filter(pl.Series(~is_number))
+        if CATALOGUE[name].recorded:
+            raise CoverageError(
+                f"{ticker}: {name} needs a recorded order book, and nobody recorded one at {name_rows(bad)}; "
+                f"leave {name} out of features.names or set data.start to where the recording begins"
+            )
+        raise MarketDataError(
+            f"{ticker}: {name} is not a number at {name_rows(bad)}: a price that stood still or hours "
+            "without any volume; fetch these hours again or set data.start after them"
+        )

@@ -7,7 +7,8 @@ were recorded stand beside it in the unified frame (Spread, Depth) for people an
 import numpy as np
 from numpy.typing import NDArray
 
-from carryflow.features.rolling import lagged, rolling_mean
+from carryflow.features.alignment import AlignedHours
+from carryflow.features.rolling import lagged
 
 SPREAD_FLOOR = 1e-6
 """Smallest mean spread told apart (a hundredth of a basis point): under it lies the tick of the price."""
@@ -37,15 +38,22 @@ def corwin_schultz_spread(high: NDArray[np.float64], low: NDArray[np.float64]) -
     return spread
 
 
-def bar_liquidity(
-    high: NDArray[np.float64], low: NDArray[np.float64], quote_volume: NDArray[np.float64], width: int = 24
-) -> NDArray[np.float64]:
+def bar_liquidity(hours: AlignedHours, width_hours: int = 24) -> NDArray[np.float64]:
     """Say how much trades per spread paid: log10(mean quote volume an hour / mean spread), (n,).
 
-    Means run over `width` bars; NaN until they are full. A market in which nothing traded has no liquidity to
-    speak of and gives −∞, which the frame refuses by naming the rows.
+    Of the perpetual; means run over the hours up to each bar, NaN until they are full. A market in which
+    nothing traded has no liquidity to speak of and gives −∞, which the frame refuses by naming the rows.
+
+    Two bars of equal range are a spread of that range, here 0.995 %, paid on a million:
+
+    >>> import polars as pl
+    >>> bars = {"perp_high": [101.0] * 2, "perp_low": [100.0] * 2, "perp_quote_volume": [1e6] * 2}
+    >>> bar_liquidity(AlignedHours("BTC", pl.DataFrame(bars)), width_hours=1).round(4)  # log10(1e6 / 0.00995)
+    array([   nan, 8.0022])
     """
-    spread = np.maximum(rolling_mean(corwin_schultz_spread(high, low), width), SPREAD_FLOOR)
+    spread = corwin_schultz_spread(hours["perp_high"], hours["perp_low"])
+    mean_spread = np.maximum(hours.mean(spread, width_hours), SPREAD_FLOOR)
+    hourly_value = hours.mean(hours["perp_quote_volume"], width_hours) * hours.bars(1)
     with np.errstate(divide="ignore"):
-        liquidity: NDArray[np.float64] = np.log10(rolling_mean(quote_volume, width) / spread)
+        liquidity: NDArray[np.float64] = np.log10(hourly_value / mean_spread)
     return liquidity

@@ -81,7 +81,7 @@ def _parts(dataset: Dataset) -> tuple[Any, Any]:
 
     names = list(dataset.spec.names)
     known_at_ms = dataset.frame["KnownAt"].dt.epoch("ms").to_numpy()
-    scaled = dataset.scaler.transform(dataset.frame.select(names).to_numpy())
+    scaled = dataset.series.rows
     parts = []
     for part, rows in (
         ("training", dataset.split.in_train(known_at_ms)),

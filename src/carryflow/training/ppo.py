@@ -4,6 +4,7 @@ import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import ray
@@ -43,12 +44,21 @@ def ray_cluster(settings: TrainSettings) -> Iterator[None]:
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
     }
-    ray.init(
+    join = partial(
+        ray.init,
         address=settings.ray_address,
         logging_level=logging.ERROR,
         log_to_driver=False,
         **(of_its_own if local else {}),
     )
+    try:
+        join()
+    except Exception as error:
+        # Ray gives a local node 30 s to start, which a machine under full load may need; no setting says else
+        if "timed out during startup" not in str(error):
+            raise
+        ray.shutdown()
+        join()
     try:
         yield
     finally:

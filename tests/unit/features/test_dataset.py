@@ -28,7 +28,7 @@ def test_the_scaler_is_fitted_on_training_rows_alone(unified: UnifiedFrame, tmp_
     later = pl.col("KnownAt").dt.epoch("ms") >= split.train_end_ms
     moved = unified.table.with_columns(
         pl.when(later).then(pl.col(name) * 7 + 1).otherwise(pl.col(name)).alias(name)
-        for name in unified.spec.names
+        for name in unified.spec.published
     )
     assert not moved.equals(unified.table)
     assert (
@@ -58,7 +58,7 @@ def test_a_write_cut_short_leaves_no_dataset_to_misread(unified: UnifiedFrame, t
 def test_a_missing_hour_is_named(unified: UnifiedFrame, tmp_path: Path):
     gone = unified.table["Date"][100]
     gap = unified.table.filter(~((pl.col("Ticker") == "ETH") & (pl.col("Date") == gone)))
-    with pytest.raises(MarketDataError, match="ETH: bars do not follow by one hour at"):
+    with pytest.raises(MarketDataError, match="ETH: bars do not follow by 1 h at"):
         write(unified, gap, tmp_path)
 
 

@@ -8,10 +8,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from carryflow.core.errors import CoverageError, MarketDataError
-from carryflow.features.frame import WARM_UP_BARS, build_frame
+from carryflow.core.errors import CoverageError, MarketDataError, SettingsError
+from carryflow.features.alignment import align_legs
+from carryflow.features.catalogue import CATALOGUE
+from carryflow.features.frame import WARM_UP_HOURS, build_frame
+from carryflow.features.spec import FeatureSettings
 from carryflow.market.data import DataSettings
 from carryflow.market.store import read_leg
+from carryflow.market.timeframe import Timeframe
 
 ROW = 500
 
@@ -23,7 +27,7 @@ def build(legs, data: DataSettings | None = None, **changed: pl.DataFrame) -> pl
 
 def test_a_row_says_what_plain_arithmetic_on_the_bars_says(legs):
     frame = build(legs)
-    row = frame.row(ROW - WARM_UP_BARS, named=True)
+    row = frame.row(ROW - WARM_UP_HOURS, named=True)
     spot, perp = legs["spot", "BTC"], legs["perp", "BTC"]
     now = spot["timestamp"][ROW]
     s, p = spot["close"].to_list(), perp["close"].to_list()
@@ -60,17 +64,16 @@ def test_a_row_says_what_plain_arithmetic_on_the_bars_says(legs):
         assert row[name] == pytest.approx(value, rel=1e-5), name
 
 
-def test_the_anomaly_score_is_the_surprise_against_the_week_before(legs):
-    frame = build(legs)
-    rows = frame.select("SpotPrice", "basis_bp").to_numpy()[: 168 + 2]
-    perp = legs["perp", "BTC"]
-    volume = (perp["close"] * perp["volume"]).to_numpy()[WARM_UP_BARS : WARM_UP_BARS + 170]
-    z = []
-    for series in (np.diff(np.log(rows[:, 0])), np.diff(rows[:, 1]), volume[1:]):
-        week, newest = series[:-1], series[-1]
-        z.append((newest - week.mean()) / week.std())
-    expected = math.log1p(math.sqrt(sum(v * v for v in z) / 3))
-    assert frame["anomaly_score"][169] == pytest.approx(expected, rel=1e-4)
+def test_the_frame_holds_the_chosen_features_alone_in_their_order(legs):
+    names = ("impact_bp", "anomaly_score", "spot_return", "basis_bp", "volume_shock")
+    frame = build_frame(
+        legs["spot", "BTC"], legs["perp", "BTC"], "BTC", DataSettings(), features=FeatureSettings(names=names)
+    )
+    raw = [name for name in names if name != "anomaly_score"]  # the scaler makes it, from training rows
+    assert frame.columns[-4:] == raw
+    assert frame.schema["impact_bp"] == pl.Float32
+    assert set(CATALOGUE) & set(frame.columns) == set(raw)
+    assert frame.select(raw[1:]).equals(build(legs).select(raw[1:]))
 
 
 def test_liquidity_falls_tenfold_when_a_tenth_is_traded(legs):
@@ -102,16 +105,88 @@ def test_a_later_start_leaves_every_row_as_it_was_to_the_last_bit(legs):
     assert build(legs, **cut).equals(build(legs).slice(101))
 
 
+@pytest.mark.pitfall("P16")
+@pytest.mark.parametrize(("hours", "timeframe"), [(400, "1h"), (200, "15m")])
+def test_any_history_that_holds_the_warm_up_gives_the_same_bits(rough, hours: int, timeframe: Timeframe):
+    spot, perp = rough(hours, timeframe)
+    data = DataSettings(tickers=("X",), timeframe=timeframe)
+    features = FeatureSettings(
+        names=tuple(n for n, feature in CATALOGUE.items() if not feature.recorded and n != "sentiment")
+    )
+    whole = build_frame(spot, perp, "X", data, features=features)
+    warm_up = len(perp) - len(whole)
+    for skipped in (1, 13, 50):
+        late = perp.slice(skipped)
+        frame = build_frame(
+            spot.filter(pl.col("timestamp") >= late["timestamp"][0]), late, "X", data, features=features
+        )
+        assert len(late) - len(frame) == warm_up
+        assert frame.equals(whole.slice(skipped))
+
+
+def test_a_feature_of_ones_own_may_use_every_column_of_the_legs(rough):
+    spot, perp = rough(40, "1h")
+    hours = align_legs(spot, perp, "X", DataSettings(tickers=("X",)))
+    np.testing.assert_array_equal(hours["perp_mark_close"], perp["mark_close"].to_numpy())
+    halted = np.isnan(hours["spot_volume"])
+    assert halted.sum() == 3
+    np.testing.assert_array_equal(hours["spot_volume"][~halted], spot["volume"].to_numpy())
+    assert np.isnan(hours["perp_index_close"]).all()  # the venue's index was not recorded
+
+
+def test_bars_longer_than_an_hour_are_refused(legs):
+    with pytest.raises(SettingsError, match="features need bars of an hour or less"):
+        build(legs, DataSettings(timeframe="4h"))
+
+
+@pytest.mark.pitfall("P05")
+def test_a_book_feature_over_bars_that_nobody_watched_names_them(rough):
+    spot, perp = rough(280, "1h", halted=False)
+    gone = perp["timestamp"][250]
+    unwatched = perp.with_columns(
+        pl.when(pl.col("timestamp") != gone).then(pl.col(name)).alias(name)
+        for name in ("bid", "ask", "bid_depth", "ask_depth")
+    )
+    data = DataSettings(tickers=("X",))
+    for name in ("spread_bp", "depth_10bp", "imbalance_10bp"):
+        chosen = FeatureSettings(names=("basis_bp", name))
+        assert build_frame(spot, perp, "X", data, features=FeatureSettings(names=("basis_bp",))).height == 104
+        with pytest.raises(CoverageError, match=f"X: {name} needs a recorded .* at {gone:%Y-%m-%d %H:%M}"):
+            build_frame(spot, unwatched, "X", data, features=chosen)
+    unasked = build_frame(spot, unwatched, "X", data)
+    assert unasked.filter(pl.col("Date") == gone).select("Spread", "Depth", "Imbalance").row(0) == (None,) * 3
+
+
+@pytest.mark.pitfall("P04")
+def test_a_row_says_when_the_newest_settlement_in_it_was_known(rough):
+    frame = build_frame(*rough(400, "1h"), "X", DataSettings(tickers=("X",)))
+    settled = frame.filter(pl.col("FundingRate").is_not_null())
+    assert (settled["FundingKnownAt"] == settled["KnownAt"]).all()
+    age = (frame["KnownAt"] - frame["FundingKnownAt"]).dt.total_hours()
+    assert sorted(set(age.to_list())) == list(range(8))
+    assert (frame["FundingKnownAt"] <= frame["KnownAt"]).all()
+
+
 def test_a_spot_halt_carries_the_price_and_the_last_tradable_basis(legs):
     spot = legs["spot", "BTC"]
     halted = spot["timestamp"].is_in(spot["timestamp"][ROW : ROW + 2].implode())
-    frame = build(legs, spot=spot.filter(~halted)).slice(ROW - 1 - WARM_UP_BARS, 4)
+    frame = build(legs, spot=spot.filter(~halted)).slice(ROW - 1 - WARM_UP_HOURS, 4)
     assert frame["Tradable"].to_list() == [True, False, False, True]
     assert frame["SpotPrice"][:3].n_unique() == 1
     assert frame["spot_return"][1:3].to_list() == [0.0, 0.0]
     assert frame["basis_bp"][:3].n_unique() == 1
     assert frame["Basis"].to_list() == (frame["PerpPrice"] - frame["SpotPrice"]).to_list()
     assert frame["SpotPrice"][3] == spot["close"][ROW + 2]
+    assert frame["Spread"][:3].n_unique() == frame["Depth"][:3].n_unique() == 1
+
+
+def test_a_halt_after_a_bar_that_nobody_watched_has_no_book_either(rough):
+    spot, perp = rough(300, "1h")  # halted from 270 to 272
+    unwatched = pl.int_range(pl.len()) == 269
+    perp = perp.with_columns(pl.when(~unwatched).then(pl.col("bid")).alias("bid"))
+    frame = build_frame(spot, perp, "X", DataSettings(tickers=("X",))).slice(268 - WARM_UP_HOURS, 6)
+    assert frame["Tradable"].to_list() == [True, True, False, False, False, True]
+    assert frame["Spread"].is_null().to_list() == [False, True, True, True, True, False]
 
 
 @pytest.mark.pitfall("P05")
@@ -145,7 +220,7 @@ def test_hours_without_any_volume_are_refused_and_not_filled(legs):
 
 
 def test_a_history_no_longer_than_the_warm_up_is_refused(legs):
-    short = {leg: legs[leg, "BTC"].head(WARM_UP_BARS) for leg in ("spot", "perp")}
+    short = {leg: legs[leg, "BTC"].head(WARM_UP_HOURS) for leg in ("spot", "perp")}
     with pytest.raises(MarketDataError, match="no more than the warm-up of 176"):
         build(legs, **short)
 

@@ -29,9 +29,9 @@ def dataset(unified: UnifiedFrame, folder: Path, moved: dict[str, float]) -> Pat
     stamps = unified.table["KnownAt"].dt.epoch("ms").to_numpy()
     training = unified.table.filter(split.in_train(stamps))
     later = unified.table.filter(~split.in_train(stamps))
-    again = training.select(unified.spec.names).sample(len(later), with_replacement=True, seed=5)
+    again = training.select(unified.spec.published).sample(len(later), with_replacement=True, seed=5)
     shifted = again.with_columns(pl.col(n) + by * training[n].std() for n, by in moved.items())
-    table = pl.concat([training, later.drop(unified.spec.names).hstack(shifted.cast(pl.Float32))])
+    table = pl.concat([training, later.drop(unified.spec.published).hstack(shifted.cast(pl.Float32))])
     write_dataset(table, unified.spec, split, "m", folder)
     return folder
 
@@ -45,7 +45,7 @@ def test_hours_like_those_of_training_have_not_drifted(unified: UnifiedFrame, tm
 
 @pytest.mark.parametrize("method", ["wasserstein", "psi"])
 def test_the_features_that_moved_are_named_and_no_others(unified: UnifiedFrame, tmp_path: Path, method: str):
-    moved = {"vol_24h_apr": 2.0, "basis_bp": -2.0}
+    moved = {"vol_24h_apr": 2.0, "momentum_168h": -2.0}
     settings = DriftSettings(method=method, threshold=0.5, share=2 / 14)
     report = check_drift(dataset(unified, tmp_path, moved), tmp_path / "drift.html", settings)
     assert set(report.columns) == set(moved)
@@ -54,9 +54,9 @@ def test_the_features_that_moved_are_named_and_no_others(unified: UnifiedFrame, 
 
 
 def test_fewer_drifted_features_than_the_share_are_no_drift(unified: UnifiedFrame, tmp_path: Path):
-    folder = dataset(unified, tmp_path, {"basis_bp": 3.0})
+    folder = dataset(unified, tmp_path, {"momentum_168h": 3.0})
     report = check_drift(folder, tmp_path / "drift.html", DriftSettings(share=0.5))
-    assert report.columns == ("basis_bp",)
+    assert report.columns == ("momentum_168h",)
     assert not report.drifted
 
 
