@@ -15,13 +15,19 @@ def promote(
     promotion: str,
     now_ms: int,
 ) -> NamedTuple("Outcome", [("version", str), ("promoted", bool)]):
-    """Register the bundle as challenger, judge it by its evidence, and make it champion if it passes."""
+    """Register the bundle as challenger, judge it by its evidence, and make it champion if it passes.
+
+    Champion or not, the version gets a feature service of its own, before an alias names it: a predictor that
+    follows the alias finds it, and a challenger answers as a shadow.
+    """
+    from functools import partial
     from pathlib import Path
     from typing import NamedTuple
 
     from carryflow.monitoring.progress import narrate
     from carryflow.promotion.champion import promote
     from carryflow.promotion.verdict import PromotionSettings
+    from carryflow.store.feast import serve_version
 
     judged = promote(
         Path(home, "registry"),
@@ -29,6 +35,7 @@ def promote(
         Path(evidence.path),
         PromotionSettings.model_validate_json(promotion),
         now_ms=now_ms,
+        make_servable=partial(serve_version, Path(home)),
     )
     narrate(judged.verdict.words)
     outcome = (judged.version, judged.verdict.promote)

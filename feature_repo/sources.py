@@ -1,24 +1,40 @@
-"""Where features come from: the Parquet files that the store's publication writes under a home."""
+"""Where features come from: published Parquet files, a stream that pushes rows, and the request itself."""
 
-from feast import FileSource
+import os
 
-from feature_repo import FEATURES_FILE, WINDOWS_FILE
+from feast import Field, FileSource, PushSource, RequestSource
+from feast.types import Float64
+
+from feature_repo import FEATURES_FILE, WINDOWS_FILE, push_source
 
 EVENT_TIMESTAMP = "event_timestamp"
 """When a row was known: the close of its bar."""
 
 CREATED_TIMESTAMP = "created"
-"""When a row was published; of two rows for one event, the later published counts."""
+"""When a version of a row was published; of two versions of one row, the later published counts."""
 
 
-def features_source(home: str) -> FileSource:
-    """Give the hourly scalars of every ticker under a home (a folder or an s3:// prefix)."""
-    return _parquet("carry_features_source", f"{home}/data/processed/{FEATURES_FILE}")
+def features_source(location: str, spec_hash: str) -> FileSource:
+    """Give the rows of a spec under the folder (or the s3:// prefix) of what is published."""
+    return _parquet(f"carry_features_{spec_hash}_source", f"{location}/{spec_hash}/{FEATURES_FILE}")
 
 
-def windows_source(home: str) -> FileSource:
-    """Give the newest windows of every ticker under a home (a folder or an s3:// prefix)."""
-    return _parquet("carry_window_source", f"{home}/data/processed/{WINDOWS_FILE}")
+def windows_source(location: str, spec_hash: str) -> FileSource:
+    """Give the newest windows of a spec under the folder (or the s3:// prefix) of what is published."""
+    return _parquet(f"carry_window_{spec_hash}_source", f"{location}/{spec_hash}/{WINDOWS_FILE}")
+
+
+def pushed(view: str, batch: FileSource) -> PushSource:
+    """Give the source of rows that a stream pushes to a view; its history is the view's batch source."""
+    return PushSource(name=push_source(view), batch_source=batch)
+
+
+def position_request() -> RequestSource:
+    """Give what only the asker knows: its position, and the share of capital that its spot leg gets."""
+    return RequestSource(
+        name="position_request",
+        schema=[Field(name="position", dtype=Float64), Field(name="spot_share", dtype=Float64)],
+    )
 
 
 def _parquet(name: str, path: str) -> FileSource:
@@ -27,4 +43,5 @@ def _parquet(name: str, path: str) -> FileSource:
         path=path,
         timestamp_field=EVENT_TIMESTAMP,
         created_timestamp_column=CREATED_TIMESTAMP,
+        s3_endpoint_override=os.environ.get("AWS_ENDPOINT_URL", "") if path.startswith("s3://") else "",
     )

@@ -19,9 +19,10 @@ from kfp import dsl
 
 from carryflow.agents.experts import EXPERTS
 from components.evidence import check_drift, evaluate
-from components.market import build_features, ingest, publish_features, training_set
+from components.market import training_set
 from components.promotion import promote
 from components.training import train_expert, train_gate
+from pipelines.ingest import publish_market
 from pipelines.placement import place
 
 SECTIONS = ("venue", "data", "features", "split", "env", "train", "drift", "evaluation", "promotion")
@@ -53,18 +54,10 @@ def retrain(
     promotion: str,
 ) -> Result:
     """Wire the weekly graph."""
-    market = place(ingest(home=home, venue=venue, data=data), cpu="1", memory="2G", timeout_minutes=60)
-    market.set_caching_options(False)
-    end_ms = market.outputs["end_ms"]
+    market = publish_market(home=home, code=code, venue=venue, data=data, features=features)
+    frame, end_ms = market.frame, market.end_ms
 
-    built = build_features(
-        home=home, code=code, market_version=market.outputs["version"], data=data, features=features
-    )
-    frame = place(built, cpu="1", memory="4G", timeout_minutes=30).outputs["frame"]
-    published = place(publish_features(home=home, frame=frame), cpu="1", memory="4G", timeout_minutes=30)
-    published.set_caching_options(False)
-
-    joined = training_set(home=home, code=code, frame=frame, split=split).after(published)
+    joined = training_set(home=home, code=code, frame=frame, split=split).after(market.published)
     dataset = place(joined, cpu="1", memory="4G", timeout_minutes=30).outputs["dataset"]
 
     drifted = check_drift(code=code, dataset=dataset, drift=drift)

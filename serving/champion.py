@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from carryflow.agents.bundle import Bundle, load_bundle
 from carryflow.core.errors import CarryflowError, RegistryError, UnknownTickerError
 from carryflow.promotion.registry import Alias, Registry
-from carryflow.store.feast import OnlineWindow
+from carryflow.store.online import OnlineWindow
 from serving.decision import Decision, DecisionDesk, Question
 
 LOOK_AGAIN_S = 5.0
@@ -27,7 +27,7 @@ class ChampionDesk:
         self,
         registry: Registry,
         alias: Alias,
-        open_desk: Callable[[Bundle], DecisionDesk],
+        open_desk: Callable[[str, Bundle], DecisionDesk],
         announce: Callable[[Bundle], None],
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -36,7 +36,7 @@ class ChampionDesk:
         Args:
             registry: holds versions and aliases.
             alias: whose bundle answers.
-            open_desk: makes a desk of a bundle, or refuses it with a CarryflowError.
+            open_desk: makes a desk of a version and its bundle, or refuses it with a CarryflowError.
             announce: is told of each bundle that takes over.
             timer: seconds from an arbitrary start, never going back.
 
@@ -80,7 +80,7 @@ class ChampionDesk:
 
     def _take_over(self, version: str) -> DecisionDesk:
         bundle = load_bundle(self._registry.bundle_dir(version))
-        desk = self._open_desk(bundle)
+        desk = self._open_desk(version, bundle)
         self._announce(bundle)
         return desk
 

@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from carryflow.agents.bundle import Bundle
 from carryflow.features.scaling import Scaler
-from carryflow.store.feast import OnlineWindow
+from carryflow.store.freshness import FeatureAge, bounds_of, feature_ages, words_on_stale
+from carryflow.store.online import OnlineWindow
 
 CLOCK_TOLERANCE_MS = 60_000
 """Features from further ahead than this mean that one of two clocks is wrong."""
@@ -85,6 +86,8 @@ class Decision:
         votes: each expert's own action; empty on HOLD.
         feature_known_at_ms: when the latest bar of the window was known (UTC, milliseconds).
         feature_age_s: age of that bar (s).
+        feature_ages_s: age of each feature by its own clock (s): of the bar, the newest settlement, the mood;
+            and of the window, which is its last bar's.
         bundle_hash: which bundle decided.
         expires_at_ms: from when on the answer must not be acted on (UTC, milliseconds).
     """
@@ -100,6 +103,7 @@ class Decision:
     expires_at_ms: int
     gate: Mapping[str, float] = field(default_factory=dict)
     votes: Mapping[str, float] = field(default_factory=dict)
+    feature_ages_s: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Give the answer as a client reads it; instants are ISO 8601 in UTC."""
@@ -113,6 +117,7 @@ class Decision:
             "votes": dict(self.votes),
             "feature_known_at": _iso(self.feature_known_at_ms),
             "feature_age_s": self.feature_age_s,
+            "feature_ages_s": dict(self.feature_ages_s),
             "bundle_hash": self.bundle_hash,
             "expires_at": _iso(self.expires_at_ms),
         }
@@ -128,11 +133,20 @@ class DecisionDesk:
         clock: Callable[[], int],
         max_feature_age_ms: int,
     ) -> None:
-        """Take the desk's parts: `clock` gives UTC milliseconds, `read_window` a ticker's latest window."""
+        """Take the desk's parts.
+
+        Args:
+            bundle: the policy.
+            read_window: gives a ticker's newest window, however old.
+            clock: gives UTC milliseconds.
+            max_feature_age_ms: oldest that what the bar dates may be; what funding or sentiment dates is
+                bound by the catalogue.
+        """
         self.bundle = bundle
         self._scaler = Scaler.from_json(bundle.scaler)
         self._read_window = read_window
         self._clock = clock
+        self._bounds = bounds_of(bundle.spec, max_feature_age_ms)
         self._max_age_ms = max_feature_age_ms
 
     def decide(self, question: Question) -> Decision:
@@ -143,7 +157,9 @@ class DecisionDesk:
         """
         latest = self._read_window(question.ticker)
         now_ms = self._clock()
-        outcome, reason = self._judge(latest, now_ms)
+        alike = latest.spec_hash == self.bundle.spec.hash
+        ages = feature_ages(self._bounds, latest.clocks, now_ms) if alike else ()
+        outcome, reason = self._judge(latest, ages, now_ms)
         action, gate, votes = question.position, {}, {}
         if outcome is Outcome.ACT:
             decided = self.bundle.decide(self.observe(latest.window, question))
@@ -160,17 +176,22 @@ class DecisionDesk:
             votes=votes,
             feature_known_at_ms=latest.known_at_ms,
             feature_age_s=(now_ms - latest.known_at_ms) / 1000,
+            feature_ages_s={age.bound.name: age.age_ms / 1000 for age in ages},
             bundle_hash=self.bundle.hash,
-            expires_at_ms=min(self.bundle.metadata.expires_at_ms, latest.known_at_ms + self._max_age_ms),
+            expires_at_ms=min(
+                self.bundle.metadata.expires_at_ms,
+                latest.known_at_ms + self._max_age_ms,  # also where the spec is another, and no age is known
+                *(now_ms + age.bound.limit_ms - age.age_ms for age in ages),
+            ),
         )
 
     def observe(self, window: npt.NDArray[np.float32], question: Question) -> npt.NDArray[np.float32]:
-        """Build the observation (1, D) float32 of a raw window (lookback, F), as the environment does."""
+        """Build the observation (1, D) float32 of a raw window (lookback, P), as the environment does."""
         scaled = self._scaler.transform(window)
         account = np.array([question.position, question.drawdown], dtype=np.float32)
         return np.concatenate([scaled.ravel(), account])[np.newaxis]
 
-    def _judge(self, latest: OnlineWindow, now_ms: int) -> tuple[Outcome, str]:
+    def _judge(self, latest: OnlineWindow, ages: tuple[FeatureAge, ...], now_ms: int) -> tuple[Outcome, str]:
         """Say whether the policy may speak, and if not, why."""
         age_ms, spec_hash = now_ms - latest.known_at_ms, self.bundle.spec.hash
         if latest.spec_hash != spec_hash:
@@ -182,11 +203,8 @@ class DecisionDesk:
             return Outcome.BLIND, "a feature in the window is missing"
         if now_ms >= self.bundle.metadata.expires_at_ms:
             return Outcome.EXPIRED, f"the bundle expired at {_iso(self.bundle.metadata.expires_at_ms)}"
-        if age_ms > self._max_age_ms:
-            return (
-                Outcome.STALE,
-                f"features are {age_ms / 3.6e6:.1f} h old, the limit is {self._max_age_ms / 3.6e6:g} h",
-            )
+        if stale := words_on_stale(ages):
+            return Outcome.STALE, stale
         if age_ms < -CLOCK_TOLERANCE_MS:
             return (
                 Outcome.CLOCK,

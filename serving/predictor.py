@@ -18,7 +18,7 @@ from carryflow.monitoring.metrics import ServingMetrics
 from carryflow.monitoring.sentry import start_error_reporting
 from carryflow.promotion.registry import Registry
 from carryflow.settings import Settings
-from carryflow.store.feast import OnlineFeatures, published_tickers
+from carryflow.store.online import OnlineFeatures
 from serving.champion import ChampionDesk, require_spec
 from serving.decision import Decision, DecisionDesk, Question
 from serving.server import claim_port, serve_model
@@ -91,20 +91,21 @@ def serve_champion(settings: Settings, environment: Mapping[str, str] | None = N
     Raises:
         RegistryError: no version has that alias.
         SchemaMismatchError: the bundle does not load, or the features were published with another spec.
+        MarketDataError: the version has no feature service, or nothing was published for it.
         SettingsError: the port is taken.
     """
     environment = os.environ if environment is None else environment
     start_error_reporting(environment, "predictor", installed_version("carryflow"))
     home, serving = settings.home_dir, settings.serving
     port = claim_port(serving.host, serving.port)
-    features = OnlineFeatures(home)
     clock = venue_clock(settings.venue.name, home / "data" / "crypto")
     metrics = ServingMetrics(REGISTRY)
 
-    def open_desk(bundle: Bundle) -> DecisionDesk:
-        require_spec(bundle, features.latest_window, published_tickers(home))
+    def open_desk(version: str, bundle: Bundle) -> DecisionDesk:
+        features = OnlineFeatures(home, version)
+        require_spec(bundle, features.unaged_window, features.tickers)
         return DecisionDesk(
-            bundle, features.latest_window, clock, round(serving.max_feature_age_hours * HOUR_MS)
+            bundle, features.unaged_window, clock, round(serving.max_feature_age_hours * HOUR_MS)
         )
 
     def announce(bundle: Bundle) -> None:

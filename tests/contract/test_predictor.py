@@ -28,7 +28,7 @@ from carryflow.market.data import DataSettings
 from carryflow.market.store import Source, merge_leg, write_source
 from carryflow.market.synthetic import SyntheticSettings, synthetic_market
 from carryflow.promotion.registry import Alias, Registry
-from carryflow.store.feast import OnlineFeatures, publish
+from carryflow.store.feast import OnlineFeatures, publish, serve_version
 
 ROOT = Path(__file__).resolve().parents[2]
 TICKERS = ("BTC", "ETH")
@@ -49,7 +49,7 @@ def forge_champion(home: Path, spec: FeatureSpec, expires_at_ms: int, seed: int 
     generator = torch.Generator().manual_seed(seed)
     experts = [ExpertPolicy(name, spec, (8,), generator) for name in EXPERTS]
     policy = GatedPolicy(experts, (8,), 1.0, generator)
-    scaler = Scaler.fit(np.random.default_rng(seed).normal(0.0, 2.0, (500, len(spec.names))))
+    scaler = Scaler.fit(np.random.default_rng(seed).normal(0.0, 2.0, (500, len(spec.published))), spec)
     metadata = BundleMetadata(END_MS, expires_at_ms, END_MS - 600 * HOUR_MS, END_MS, {"code": "test"})
     forged = home / f"forged-{seed}"
     save_bundle(forged / "bundle", policy, scaler.to_json(), metadata)
@@ -58,6 +58,7 @@ def forge_champion(home: Path, spec: FeatureSpec, expires_at_ms: int, seed: int 
     registry = Registry(home / "registry")
     version = registry.register(forged / "bundle", forged / "evidence")
     registry.assign(Alias.CHAMPION, version, at_ms=END_MS, why="test")
+    serve_version(home, version, spec)
     return load_bundle(registry.bundle_dir(version))
 
 
@@ -132,7 +133,7 @@ def test_the_served_action_is_the_offline_action_for_the_same_features(home: Hom
     assert status == 200
     features, scaler = OnlineFeatures(home.path), Scaler.from_json(home.bundle.scaler)
     for instance, prediction in zip(instances, answer["predictions"], strict=True):
-        window = features.latest_window(instance["ticker"]).window
+        window = features.latest_window(instance["ticker"], END_MS).window
         account = np.array([instance.get("position", 0.0), instance.get("drawdown", 0.0)], np.float32)
         observation = np.concatenate([scaler.transform(window).reshape(-1), account])
         offline = home.bundle.decide(observation[None])
@@ -148,6 +149,9 @@ def test_the_answer_says_how_old_its_features_are_and_until_when_it_holds(url: s
     (prediction,) = answer["predictions"]
     assert prediction["feature_known_at"] == "2025-01-31T00:00:00.000Z"
     assert 0 <= prediction["feature_age_s"] < 120
+    ages = prediction["feature_ages_s"]
+    assert ages["basis_bp"] == prediction["feature_age_s"]
+    assert ages["carry_24h_apr"] >= prediction["feature_age_s"] + 3600
     assert prediction["expires_at"] == "2025-01-31T03:00:00.000Z"
 
 

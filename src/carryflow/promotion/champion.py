@@ -1,12 +1,13 @@
 """The promotion of a challenger: registered, judged, and made champion if the verdict says so."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from carryflow.core.errors import RegistryError
 from carryflow.evaluation.evidence import Evidence
+from carryflow.features.spec import FeatureSpec
 from carryflow.promotion.registry import Alias, Registry
 from carryflow.promotion.verdict import PromotionSettings, Verdict, judge
 
@@ -41,6 +42,7 @@ def promote(
     settings: PromotionSettings,
     *,
     now_ms: int,
+    make_servable: Callable[[str, FeatureSpec], object] | None = None,
 ) -> Outcome:
     """Register a bundle with its evidence as challenger, judge it, and move the champion if it passes.
 
@@ -53,6 +55,8 @@ def promote(
         evidence_dir: the evidence on this bundle.
         settings: what it must show.
         now_ms: the time (UTC, milliseconds).
+        make_servable: is given the version and its feature spec before an alias names it, so that whoever
+            follows the alias finds what the version reads; what it raises leaves the aliases where they are.
 
     Raises:
         SchemaMismatchError: the bundle or the evidence is missing or broken.
@@ -71,6 +75,8 @@ def promote(
     champion_hash = None if before is None else Evidence.read(registry.evidence_dir(before)).bundle_hash
     verdict = judge(evidence, champion_hash, settings, now_ms=now_ms)
     version = registry.register(bundle_dir, evidence_dir)
+    if make_servable is not None:
+        make_servable(version, bundle.spec)
     registry.assign(Alias.CHALLENGER, version, at_ms=now_ms, why="registered to be judged")
     if verdict.promote and champion_hash != bundle.hash:  # new evidence does not make a new champion
         registry.assign(Alias.CHAMPION, version, at_ms=now_ms, why=verdict.words)

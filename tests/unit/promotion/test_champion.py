@@ -9,6 +9,7 @@ import pytest
 
 from carryflow.core.errors import RegistryError, SchemaMismatchError
 from carryflow.evaluation.evidence import Evidence
+from carryflow.features.spec import FeatureSpec
 from carryflow.promotion.champion import Outcome, promote
 from carryflow.promotion.registry import Alias, Registry
 from carryflow.promotion.verdict import Criterion, PromotionSettings
@@ -31,11 +32,23 @@ def run(
 ) -> Runner:
     """Train (by seed), evaluate (by decree) and promote."""
 
-    def once(seed: int, now_ms: int = NOW_MS, **evidence: object) -> Outcome:
+    def once(
+        seed: int,
+        now_ms: int = NOW_MS,
+        make_servable: Callable[[str, FeatureSpec], object] | None = None,
+        **evidence: object,
+    ) -> Outcome:
         folder = tmp_path / f"run-{seed}"
         bundle_hash = make_bundle(folder / "bundle", seed)
         replace(make_evidence(**evidence), bundle_hash=bundle_hash).write(folder / "evidence")
-        return promote(root, folder / "bundle", folder / "evidence", PromotionSettings(), now_ms=now_ms)
+        return promote(
+            root,
+            folder / "bundle",
+            folder / "evidence",
+            PromotionSettings(),
+            now_ms=now_ms,
+            make_servable=make_servable,
+        )
 
     return once
 
@@ -47,6 +60,18 @@ def test_the_first_that_passes_becomes_champion(run: Runner, root: Path) -> None
     assert (outcome.champion_before, outcome.champion_after) == (None, outcome.version)
     assert registry.resolve(Alias.CHAMPION) == registry.resolve(Alias.CHALLENGER) == outcome.version
     registry.verify(outcome.version)
+
+
+def test_what_a_version_reads_is_there_before_an_alias_names_it(run: Runner, root: Path) -> None:
+    version = run(seed=1, gated={"liquidations": 2}).version
+    seen: list[tuple[str, str | None]] = []
+
+    def look(told: str, spec: FeatureSpec) -> None:
+        seen.append((told, Registry(root).resolve(Alias.CHAMPION)))
+        assert spec.lookback == 4
+
+    assert run(seed=2, make_servable=look).champion_after == seen[0][0] != version
+    assert seen[0][1] is None
 
 
 def test_the_first_that_fails_leaves_no_champion_and_its_reasons_are_kept(run: Runner, root: Path) -> None:

@@ -14,7 +14,7 @@ from carryflow.core.errors import RegistryError, SchemaMismatchError, SettingsEr
 from carryflow.features.scaling import Scaler
 from carryflow.features.spec import FeatureSettings, FeatureSpec
 from carryflow.promotion.registry import Alias, Registry
-from carryflow.store.feast import OnlineWindow
+from carryflow.store.online import OnlineWindow
 from serving.champion import LOOK_AGAIN_S, ChampionDesk, require_spec
 from serving.decision import DecisionDesk, Question
 from serving.server import claim_port
@@ -36,7 +36,9 @@ class Timer:
 def read_window(ticker: str) -> OnlineWindow:
     if ticker != "BTC":
         raise UnknownTickerError(f"nothing of {ticker}")
-    return OnlineWindow("BTC", np.zeros((SPEC.lookback, len(SPEC.names)), np.float32), NOW_MS, SPEC)
+    return OnlineWindow(
+        "BTC", np.zeros((SPEC.lookback, len(SPEC.published)), np.float32), NOW_MS, SPEC, NOW_MS
+    )
 
 
 def crown(root: Path, seed: int, spec: FeatureSpec = SPEC) -> str:
@@ -45,7 +47,7 @@ def crown(root: Path, seed: int, spec: FeatureSpec = SPEC) -> str:
     policy = GatedPolicy(
         [ExpertPolicy(name, spec, (8,), generator) for name in EXPERTS], (8,), 1.0, generator
     )
-    scaler = Scaler.fit(np.random.default_rng(seed).normal(size=(50, len(spec.names))))
+    scaler = Scaler.fit(np.random.default_rng(seed).normal(size=(50, len(spec.published))), spec)
     forged = root.parent / f"forged-{seed}"
     save_bundle(forged / "bundle", policy, scaler.to_json(), BundleMetadata(0, NOW_MS + 10**9, 0, 0, {}))
     (forged / "evidence").mkdir()
@@ -56,7 +58,7 @@ def crown(root: Path, seed: int, spec: FeatureSpec = SPEC) -> str:
     return version
 
 
-def open_desk(bundle: Bundle) -> DecisionDesk:
+def open_desk(version: str, bundle: Bundle) -> DecisionDesk:
     require_spec(bundle, read_window, ("BTC", "ETH"))
     return DecisionDesk(bundle, read_window, lambda: NOW_MS, 3_600_000)
 
@@ -115,9 +117,9 @@ def test_without_a_champion_there_is_nothing_to_serve(tmp_path: Path) -> None:
 def test_without_one_published_ticker_there_is_nothing_to_serve(tmp_path: Path) -> None:
     crown(tmp_path / "registry", 1)
 
-    def open_elsewhere(bundle: Bundle) -> DecisionDesk:
+    def open_elsewhere(version: str, bundle: Bundle) -> DecisionDesk:
         require_spec(bundle, read_window, ("ETH", "SOL"))
-        return open_desk(bundle)
+        return open_desk(version, bundle)
 
     with pytest.raises(UnknownTickerError, match="ETH, SOL"):
         ChampionDesk(Registry(tmp_path / "registry"), Alias.CHAMPION, open_elsewhere, lambda bundle: None)
