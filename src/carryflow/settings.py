@@ -81,6 +81,34 @@ class Settings(Section):
         return Path.cwd()
 
     @property
+    def market_dir(self) -> Path:
+        """Return the folder of the fetched bars: hourly ones in `data/crypto`, others in a folder below."""
+        folder = self.home_dir / "data" / "crypto"
+        return folder if self.data.timeframe == "1h" else folder / self.data.timeframe
+
+    @property
+    def frame_dir(self) -> Path:
+        """Return the folder of the unified frame that `carryflow features build` writes."""
+        return self.home_dir / "data" / "frame" / self.data.timeframe
+
+    @property
+    def dataset_dir(self) -> Path:
+        """Return the folder of the dataset that `carryflow windows build` writes."""
+        return self.home_dir / "data" / "dataset" / self.data.timeframe
+
+    def require_hourly(self) -> None:
+        """Refuse bars that the environment does not play yet.
+
+        Raises:
+            SettingsError: the timeframe is not 1h.
+        """
+        if self.data.timeframe != "1h":
+            raise SettingsError(
+                f"the loop learns on hourly bars, data.timeframe is {self.data.timeframe}; other bars can be "
+                "fetched, checked and turned into features (`carryflow fetch`, `data`, `features`)"
+            )
+
+    @property
     def hash(self) -> str:
         """Return 12 hexadecimal digits that name this very resolution."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
@@ -170,4 +198,6 @@ def _explain(detail: Any) -> str:
     if detail["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, list(valid_keys()), n=1, cutoff=0.0)
         return f"unknown setting {key!r}; the nearest valid one is {near[0]!r}"
+    if detail["type"] == "secret":
+        return f"setting {key} {detail['msg']}"
     return f"setting {key} = {detail['input']!r}: {detail['msg'].lower()}"

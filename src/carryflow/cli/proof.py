@@ -85,11 +85,11 @@ def _decide_offline(settings: Settings, version: str) -> dict[str, float]:
     bundle = load_bundle(registry.bundle_dir(version))
     scaler = Scaler.from_json(bundle.scaler)
     with tempfile.TemporaryDirectory() as folder:
-        build_features(settings.home_dir / "data" / "crypto", Path(folder), settings.data, settings.features)
+        build_features(settings.market_dir, Path(folder), settings.data, settings.features)
         frame = read_frame(Path(folder))
     actions = {}
     for (ticker,), rows in frame.table.group_by("Ticker", maintain_order=True):
-        window = rows.tail(frame.spec.lookback).select(frame.spec.names).to_numpy().astype(np.float32)
+        window = rows.tail(frame.spec.lookback).select(frame.spec.published).to_numpy().astype(np.float32)
         observation = np.concatenate([scaler.transform(window).ravel(), np.zeros(2, dtype=np.float32)])
         actions[str(ticker)] = float(bundle.decide(observation[np.newaxis]).action[0])
     return actions
