@@ -12,7 +12,7 @@ TORCH := torch==2.13.0
 # one thread a process: torch and RLlib halve their speed when they share two cores
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup run test lint bench lock clean
+.PHONY: help setup run test servers lint bench lock clean
 
 help:
 	@sed -n 's/^# make/  make/p' $(MAKEFILE_LIST)
@@ -34,8 +34,17 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 run: setup
 	$(BIN)/carryflow run
 
-test: lint
-	$(BIN)/pytest --benchmark-disable
+test: lint servers
+	$(BIN)/pytest --ignore=tests/bench
+
+# make servers  install what the tests start beside themselves (Redis, promtool) from Debian's packages
+servers:
+	@if ! command -v redis-server >/dev/null || ! command -v promtool >/dev/null; then \
+	  sudo=$$(test "$$(id -u)" = 0 || echo sudo -n); \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  { $$sudo apt-get -qq update && $$sudo apt-get -qq install -y --no-install-recommends redis-server prometheus; } >/dev/null \
+	  || echo "redis-server and promtool could not be installed: the tests that need them will be skipped, or fail in CI"; \
+	fi
 
 # make lint   formatting, lint, types, the direction of the imports
 lint: setup
