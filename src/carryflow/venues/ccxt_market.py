@@ -19,7 +19,7 @@ from carryflow.venues.settings import VenueSettings
 
 __all__ = ["MarketSnapshot", "Progress", "VenueSettings", "fetch_market"]
 
-_PARTS_UNDER_WAY = 4
+_PARTS_UNDER_WAY = 2
 """Parts that are fetched at once, of all tickers: enough to keep every place for a request taken."""
 
 
