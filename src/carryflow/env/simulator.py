@@ -123,7 +123,7 @@ class HedgedSimulator:
                 offset + int(start),
                 offset + int(last),
                 float(held),
-                source.lot_base,
+                max(source.lots.spot_base, source.lots.perp),
                 self._market[offset + int(start)],
                 self._rules,
             )

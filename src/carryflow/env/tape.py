@@ -1,16 +1,56 @@
 """The market of one ticker as the environment plays it: one row per decision."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from carryflow.core.errors import CoverageError, MarketDataError, SchemaMismatchError
 from carryflow.core.funding import name_instants, settlement_cash_per_base
+from carryflow.core.instrument import ContractType
 from carryflow.features.dataset import Dataset, read_dataset
 from carryflow.features.scaling import Scaler
 from carryflow.features.spec import FeatureSpec
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PairLots:
+    """Say how finely the two legs may be ordered.
+
+    Attributes:
+        spot_base: step of a spot order (base coin); 0: any quantity.
+        perp: step of a perpetual order (base coin; of an inverse contract, quote notional); 0: any quantity.
+        min_notional_quote: smallest order (quote); None: the settings say.
+
+    """
+
+    spot_base: float = 0.0
+    perp: float = 0.0
+    min_notional_quote: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Liquidity:
+    """Hold what n decisions would have cost to trade, as far as anybody recorded it: NaN where nobody did.
+
+    Each array is (n, 2): spot, perpetual.
+
+    Attributes:
+        half_spread_bp: half of the quoted spread (basis points of the mid).
+        depth_quote: value resting within 10 bp of the mid, on the thinner side (quote).
+        turnover_quote: mean value traded an hour, over the day before (quote).
+
+    """
+
+    half_spread_bp: Floats
+    depth_quote: Floats
+    turnover_quote: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,10 +65,16 @@ class MarketTape:
         mark: mark price, on which margin and value stand (quote) (n,).
         tradable: False where the spot market was halted: positions are held, nothing trades (n,).
         settlement_cash: cash that a long of one coin receives by settlements in (decision_ms[i−1],
-            decision_ms[i]] (quote) (n,).
+            decision_ms[i]] (quote); of an inverse contract, what a long of one quote of notional receives
+            (base coin) (n,).
         features: scaled features as a policy sees them, float32 (n, F).
         spec: names and order of the features, and the lookback.
-        lot_base: the coarser lot of the two legs (base coin); 0 trades any quantity.
+        kind: whether the perpetual is linear, or inverse and margined in the coin.
+        lots: how finely the legs may be ordered.
+        liquidity: what trading cost; None: a market without bottom, at the half-spread of the settings.
+        mark_high: highest mark in (decision_ms[i−1], decision_ms[i]] (n,); None: of the two known ones.
+        mark_low: lowest mark there (n,); None: of the two known ones.
+        deleveraged: fraction of a short perpetual that the venue takes away there, in [0, 1] (n,); None: 0.
 
     """
 
@@ -41,7 +87,12 @@ class MarketTape:
     settlement_cash: NDArray[np.float64]
     features: NDArray[np.float32]
     spec: FeatureSpec
-    lot_base: float = 0.0
+    kind: ContractType = ContractType.LINEAR
+    lots: PairLots = PairLots()
+    liquidity: Liquidity | None = None
+    mark_high: Floats | None = None
+    mark_low: Floats | None = None
+    deleveraged: Floats | None = None
 
     def __post_init__(self) -> None:
         """Refuse rows that cannot be traded on.
@@ -53,11 +104,13 @@ class MarketTape:
 
         """
         n = len(self.decision_ms)
-        for name in ("spot", "perp", "mark", "tradable", "settlement_cash", "features"):
-            if len(getattr(self, name)) != n:
-                raise MarketDataError(
-                    f"{self.ticker}: {len(getattr(self, name))} rows of {name}, expected {n}"
-                )
+        for name, rows in self._rows():
+            if len(rows) != n:
+                raise MarketDataError(f"{self.ticker}: {len(rows)} rows of {name}, expected {n}")
+        if self.kind is ContractType.SPOT:
+            raise MarketDataError(
+                f"{self.ticker}: the second leg is a perpetual, linear or inverse, was spot"
+            )
         if self.features.shape != (n, len(self.spec.names)) or self.features.dtype != np.float32:
             raise SchemaMismatchError(
                 f"{self.ticker}: features are {self.features.dtype} {self.features.shape}, the spec wants "
@@ -69,6 +122,16 @@ class MarketTape:
             price = getattr(self, name)
             self._refuse(~(np.isfinite(price) & (price > 0)), f"no {name} price")
         self._refuse(~np.isfinite(self.settlement_cash), "no settlement cash")
+        if self.mark_high is not None:
+            self._refuse(~(np.isfinite(self.mark_high) & (self.mark_high >= self.mark)), "no highest mark")
+        if self.mark_low is not None:
+            self._refuse(~((self.mark_low > 0) & (self.mark_low <= self.mark)), "no lowest mark")
+        if self.deleveraged is not None:
+            self._refuse(~((self.deleveraged >= 0) & (self.deleveraged <= 1)), "no deleveraged fraction")
+        if self.liquidity is not None:
+            for field in fields(self.liquidity):
+                negative = (getattr(self.liquidity, field.name) < 0).any(axis=1)
+                self._refuse(negative, f"a {field.name} below 0, hence no liquidity,")
         finite = np.asarray(np.isfinite(self.features).all(axis=1))
         self._refuse(~finite, "no finite feature")
         if n < self.first + 2:
@@ -103,16 +166,31 @@ class MarketTape:
             )
         history = start - (self.spec.lookback - 1)
         rows = slice(history, end)
-        return replace(
-            self,
-            decision_ms=self.decision_ms[rows],
-            spot=self.spot[rows],
-            perp=self.perp[rows],
-            mark=self.mark[rows],
-            tradable=self.tradable[rows],
-            settlement_cash=self.settlement_cash[rows],
-            features=self.features[rows],
-        )
+        cut: dict[str, Any] = {name: values[rows] for name, values in self._rows() if "." not in name}
+        if self.liquidity is not None:
+            ours = {field.name: getattr(self.liquidity, field.name)[rows] for field in fields(self.liquidity)}
+            cut["liquidity"] = Liquidity(**ours)
+        return replace(self, **cut)
+
+    def _rows(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Yield what has a row per decision, by name."""
+        for name in (
+            "decision_ms",
+            "spot",
+            "perp",
+            "mark",
+            "tradable",
+            "settlement_cash",
+            "features",
+            "mark_high",
+            "mark_low",
+            "deleveraged",
+        ):
+            if getattr(self, name) is not None:
+                yield name, getattr(self, name)
+        if self.liquidity is not None:
+            for field in fields(self.liquidity):
+                yield f"liquidity.{field.name}", getattr(self.liquidity, field.name)
 
     def _refuse(self, holes: NDArray[np.bool_], what: str) -> None:
         if holes.any():
@@ -149,7 +227,42 @@ def tape_of(dataset: Dataset, ticker: str, scaler: Scaler | None = None) -> Mark
         settlement_cash=settlement_cash_per_base(decision_ms, settle_ms, rate, mark),
         features=features,
         spec=dataset.spec,
+        lots=_lots(rows),
+        liquidity=_liquidity(rows),
     )
+
+
+def _lots(rows: pl.DataFrame) -> PairLots:
+    """Read the order sizes of the newest row; 0 where nobody recorded the venue's terms."""
+    spot, perp, smallest = rows.select("SpotLot", "PerpLot", "MinNotional").row(-1)
+    return PairLots(spot or 0.0, perp or 0.0, smallest)
+
+
+def _liquidity(rows: pl.DataFrame) -> Liquidity:
+    spread, depth, turnover = (
+        rows.select(pl.col(f"Spot{what}", f"Perp{what}").cast(pl.Float64)).to_numpy()
+        for what in ("Spread", "Depth", "Turnover")
+    )
+    return Liquidity(half_spread_bp=spread / 2, depth_quote=depth, turnover_quote=turnover)
+
+
+def same_decisions(tapes: Sequence[MarketTape]) -> NDArray[np.int64]:
+    """Give the decision times that all tapes share.
+
+    Raises:
+        MarketDataError: there is no tape, or their decisions differ.
+
+    """
+    if not tapes:
+        raise MarketDataError("decisions of no tape; name a ticker")
+    decisions = [tape.decision_ms[tape.first :] for tape in tapes]
+    for tape, own in zip(tapes, decisions, strict=True):
+        if not np.array_equal(own, decisions[0]):
+            raise MarketDataError(
+                f"{tape.ticker} has {len(own)} decisions, {tapes[0].ticker} has {len(decisions[0])} or other "
+                "ones; fetch both to the same end, or leave one out"
+            )
+    return decisions[0]
 
 
 def load_tapes(dataset_dir: Path) -> dict[str, MarketTape]:

@@ -132,8 +132,9 @@ def align_legs(
         SpotPrice, quote), basis_bp (of spot price, halts carried), Spread (recorded quoted spread, mean of
         the legs, basis points; null where no book was recorded), Depth (recorded quote value within 10 bp,
         thinnest of the four sides), Imbalance (of the perpetual's recorded value within 10 bp, (bid − ask) /
-        (bid + ask)), Tradable; perp_quote_volume (close × volume); and every column of the legs as it was,
-        such as `perp_high` or `spot_volume`, null for spot in a halt.
+        (bid + ask)), SpotSpread, PerpSpread, SpotDepth and PerpDepth (the same of one leg), Tradable;
+        spot_quote_volume and perp_quote_volume (close × volume; 0 in a halt); and every column of the legs as
+        it was, such as `perp_high` or `spot_volume`, null for spot in a halt.
 
     Raises:
         CoverageError: bars, marks or settlements are missing beyond what the settings tolerate.
@@ -206,7 +207,12 @@ def pair_bars(spot: pl.DataFrame, perp: pl.DataFrame, ticker: str, length_ms: in
         Spread=(_spread_bp("") + _spread_bp("_spot")) / 2,
         Depth=_thinnest("bid_depth", "ask_depth", "bid_depth_spot", "ask_depth_spot"),
         Imbalance=(bid_depth - ask_depth) / (bid_depth + ask_depth),
+        SpotSpread=_spread_bp("_spot"),
+        PerpSpread=_spread_bp(""),
+        SpotDepth=_thinnest("bid_depth_spot", "ask_depth_spot"),
+        PerpDepth=_thinnest("bid_depth", "ask_depth"),
         Tradable=close_spot.is_not_null(),
+        spot_quote_volume=(close_spot * pl.col("volume_spot")).fill_null(0.0),
         perp_quote_volume=pl.col("close") * pl.col("volume"),
         **{f"perp_{name}": name for name in perp.columns if name != "timestamp"},
         **{f"spot_{name}": f"{name}_spot" for name in spot.columns if name != "timestamp"},

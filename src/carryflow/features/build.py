@@ -17,17 +17,23 @@ import polars as pl
 
 from carryflow.core.atomic import write_atomically
 from carryflow.core.errors import MarketDataError
+from carryflow.core.instrument import ContractType
 from carryflow.features.alignment import feature_bar_ms
 from carryflow.features.frame import build_frame
 from carryflow.features.sentiment import read_sentiment
 from carryflow.features.spec import FeatureSettings, FeatureSpec
+from carryflow.market.contracts import ContractTerms, contract_at, read_contracts
 from carryflow.market.data import DataSettings, to_ms
 from carryflow.market.gaps import read_gaps
 from carryflow.market.parquet import write_table
+from carryflow.market.schema import LEGS
 from carryflow.market.store import market_version, read_leg
 
 TABLE = "frame.parquet"
 CARD = "frame.json"
+
+ORDER_SIZES = ("SpotLot", "PerpLot", "MinNotional")
+"""Columns of the frame that come from the venue's terms and not from its bars."""
 
 Each = Callable[[Callable[[str], str], Sequence[str]], Iterable[str]]
 """Applies a function to each ticker, in order, wherever it likes: `map`, or one that asks a cluster."""
@@ -121,8 +127,43 @@ def build_partition(
     sentiment = read_sentiment(data.sentiment) if data.sentiment else None
     path = out_dir / f"{ticker}.parquet"
     frame = build_frame(spot, perp, ticker, data, sentiment, features, gaps=read_gaps(data_dir))
-    write_table(frame, path)
+    write_table(with_order_sizes(frame, read_contracts(data_dir), ticker), path)
     return str(path)
+
+
+def with_order_sizes(frame: pl.DataFrame, terms: Sequence[ContractTerms], ticker: str) -> pl.DataFrame:
+    """Put beside each row how finely one may order: SpotLot, PerpLot (base coin) and MinNotional (quote).
+
+    They are the terms in force at KnownAt (`market.contracts.contract_at`), null where none were recorded.
+
+    Raises:
+        MarketDataError: several linear contracts serve one leg.
+
+    """
+    terms = [
+        entry
+        for entry in terms
+        if entry.instrument.ticker == ticker and entry.instrument.type is not ContractType.INVERSE
+    ]
+    if {entry.leg for entry in terms} != set(LEGS):
+        return frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in ORDER_SIZES)
+    stamps = sorted({entry.known_at_ms for entry in terms})
+    sizes = [_order_sizes(terms, ticker, at_ms) for at_ms in stamps]
+    # what was said first stands in for the time before
+    since = pl.Series("KnownAt", [0, *stamps[1:]]).cast(pl.Datetime("ms", "UTC"))
+    table = pl.DataFrame(sizes, schema=ORDER_SIZES, orient="row").with_columns(
+        since.cast(frame.schema["KnownAt"]).set_sorted()
+    )
+    return frame.join_asof(table, on="KnownAt")
+
+
+def _order_sizes(terms: Sequence[ContractTerms], ticker: str, at_ms: int) -> tuple[float, float, float]:
+    spot, perp = (contract_at(terms, leg, ticker, at_ms).instrument for leg in LEGS)
+    return (
+        float(spot.lot),
+        float(perp.lot * perp.contract_size),
+        float(max(spot.min_notional, perp.min_notional)),
+    )
 
 
 def write_frame(frame: UnifiedFrame, processed_dir: Path) -> Path:

@@ -38,14 +38,30 @@ MARKET_COLUMNS: tuple[str, ...] = (
 """What the environment needs of a row beside the features: prices at KnownAt (the bar's close), and the rate
 and mark of the settlement at Date (null rate: nothing settled)."""
 
+EXECUTION_COLUMNS: tuple[str, ...] = (
+    "SpotSpread",
+    "PerpSpread",
+    "SpotDepth",
+    "PerpDepth",
+    "SpotTurnover",
+    "PerpTurnover",
+    "SpotLot",
+    "PerpLot",
+    "MinNotional",
+)
+"""What it costs to trade at KnownAt, as far as anybody recorded it (null: nobody did): quoted spread (basis
+points), quote value within 10 bp of the mid on the thinner side, mean quote value traded an hour; the steps
+of an order's size (base coin), and its smallest value (quote). The environment pays; no policy sees them.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """Hold the rows of all tickers with what is needed to read them.
 
     Attributes:
-        frame: one row per ticker and bar, sorted by Ticker and Date: MARKET_COLUMNS, then the raw features
-            (float32) that the spec publishes.
+        frame: one row per ticker and bar, sorted by Ticker and Date: MARKET_COLUMNS, EXECUTION_COLUMNS, then
+            the raw features (float32) that the spec publishes.
         spec: names and order of the features.
         scaler: fitted on the training rows.
         split: which decisions are for training and which for test.
@@ -133,10 +149,16 @@ def write_dataset(
         MarketDataError: a ticker's bars are not one apart, or a feature is missing somewhere.
 
     """
-    columns = [pl.col(name) for name in MARKET_COLUMNS] + [
-        pl.col(name).cast(pl.Float32) for name in spec.published
-    ]
-    rows = frame.select(columns).sort("Ticker", "Date")
+    unrecorded = [pl.lit(None, pl.Float64).alias(name) for name in EXECUTION_COLUMNS if name not in frame]
+    rows = (
+        frame.with_columns(unrecorded)
+        .select(
+            *MARKET_COLUMNS,
+            *EXECUTION_COLUMNS,
+            *(pl.col(name).cast(pl.Float32) for name in spec.published),
+        )
+        .sort("Ticker", "Date")
+    )
     bar_ms = _bar_ms(rows)
     _require_whole(rows, spec, bar_ms)
     training = rows.filter(split.in_train(rows["KnownAt"].dt.epoch("ms").to_numpy()))
@@ -176,7 +198,7 @@ def read_dataset(folder: Path) -> Dataset:
     spec = FeatureSpec.from_json(json.dumps(card["spec"]))
     spec.require(card["spec_hash"], str(card_path))
     frame = pl.read_parquet(folder / TABLE)
-    missing = [name for name in (*MARKET_COLUMNS, *spec.published) if name not in frame.columns]
+    missing = [name for name in (*MARKET_COLUMNS, *EXECUTION_COLUMNS, *spec.published) if name not in frame]
     if missing:
         raise SchemaMismatchError(f"{folder / TABLE} lacks {missing}; build the training set again")
     return Dataset(

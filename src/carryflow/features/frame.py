@@ -18,6 +18,7 @@ from carryflow.market.data import DataSettings
 from carryflow.market.gaps import KnownGap
 from carryflow.market.schema import name_rows
 
+DAY_HOURS = 24
 WEEK_HOURS = 168
 WARM_UP_HOURS = WEEK_HOURS + 8
 """Hours at the head that only feed the windows of later ones: a week, and the longest interval before it, so
@@ -45,6 +46,12 @@ MARKET_COLUMNS: tuple[str, ...] = (
     "Liquidity",
     "Sentiment",
     "Tradable",
+    "SpotSpread",
+    "PerpSpread",
+    "SpotDepth",
+    "PerpDepth",
+    "SpotTurnover",
+    "PerpTurnover",
 )
 """What stands before the features, in order; the two columns of sentiment only where a series is given."""
 
@@ -101,8 +108,9 @@ def assemble(hours: AlignedHours, spec: FeatureSpec) -> pl.DataFrame:
     Returns:
         MARKET_COLUMNS: prices at KnownAt (the bar's close), the rate and mark of a settlement at Date,
         FundingKnownAt (when the newest settlement behind the row was known: a bar after its stamp), Carry
-        (trailing day of settled funding, a year), Vol (realised volatility of the last day, a year); then the
-        spec's published features, float32, in order.
+        (trailing day of settled funding, a year), Vol (realised volatility of the last day, a year),
+        SpotTurnover and PerpTurnover (mean quote value traded an hour over the last day); then the spec's
+        published features, float32, in order.
 
     Raises:
         CoverageError: a chosen feature needs a book that nobody recorded.
@@ -112,7 +120,11 @@ def assemble(hours: AlignedHours, spec: FeatureSpec) -> pl.DataFrame:
     warm_up = hours.bars(WARM_UP_HOURS)
     names = tuple(dict.fromkeys((*spec.published, *_FOR_PEOPLE.values())))
     values = {name: column[warm_up:] for name, column in compute_features(hours, names).items()}
-    market = hours.table.with_columns(FundingKnownAt=_funding_known_at(hours)).slice(warm_up)
+    market = hours.table.with_columns(
+        FundingKnownAt=_funding_known_at(hours),
+        SpotTurnover=_hourly_turnover(hours, "spot_quote_volume"),
+        PerpTurnover=_hourly_turnover(hours, "perp_quote_volume"),
+    ).slice(warm_up)
     frame = market.with_columns(
         pl.Series(column, values[name]) for column, name in _FOR_PEOPLE.items()
     ).select(
@@ -127,6 +139,11 @@ def _funding_known_at(hours: AlignedHours) -> pl.Series:
     """Give the close of the bar at whose open the newest settlement was stamped."""
     settled = pl.when(pl.col("FundingRate").is_not_null()).then("KnownAt").forward_fill()
     return hours.table.select(settled).to_series()
+
+
+def _hourly_turnover(hours: AlignedHours, column: str) -> pl.Series:
+    """Average the value traded an hour over the last day (quote)."""
+    return pl.Series(hours.mean(hours[column], DAY_HOURS) * hours.bars(1))
 
 
 def _require_numbers(frame: pl.DataFrame, names: tuple[str, ...], ticker: str) -> None:

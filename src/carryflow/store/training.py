@@ -8,7 +8,12 @@ import polars as pl
 
 from carryflow.core.errors import MarketDataError
 from carryflow.features.build import UnifiedFrame, read_frame
-from carryflow.features.dataset import MARKET_COLUMNS, split_rows, write_dataset
+from carryflow.features.dataset import (
+    EXECUTION_COLUMNS,
+    MARKET_COLUMNS,
+    split_rows,
+    write_dataset,
+)
 from carryflow.features.split import SplitSettings
 from carryflow.features.windows import export_windows
 from carryflow.market.schema import name_rows
@@ -68,6 +73,11 @@ def training_set(
         joined = joined.drop_nulls("Date")
         version = f"{version}@{as_of.astimezone(UTC):%Y%m%dT%H%M%SZ}"
     parts = split_rows(joined, split, frame.spec.lookback)
+    # what trading costs is no feature: it is not published, and the frame's own rows say it
+    costs = frame.table.select(
+        "Ticker", "KnownAt", *(name for name in EXECUTION_COLUMNS if name in frame.table)
+    )
+    joined = joined.join(costs, on=("Ticker", "KnownAt"), how="left")
     dataset = write_dataset(joined, frame.spec, parts, version, out_dir)
     return export_windows(dataset, processed_dir(home))
 

@@ -11,7 +11,7 @@ from carryflow.core.errors import ActionError, MarketDataError, SchemaMismatchEr
 from carryflow.core.ledger import PARTS, Column
 from carryflow.env.settings import EnvSettings, RiskSettings
 from carryflow.env.simulator import HedgedSimulator
-from carryflow.env.tape import MarketTape
+from carryflow.env.tape import MarketTape, PairLots
 from carryflow.features.spec import FeatureSpec
 
 TapeMaker = Callable[..., MarketTape]
@@ -188,7 +188,7 @@ def test_near_targets_do_not_trade_and_flat_always_does(
 def test_lots_and_least_notional_keep_the_legs_equal(
     make_tape: TapeMaker, flat_market: FlatMarket, free: EnvSettings
 ) -> None:
-    simulator = start(make_tape(n=4, lookback=1, lot_base=7.0, **flat_market(4)), free)
+    simulator = start(make_tape(n=4, lookback=1, lots=PairLots(7.0, 1.0), **flat_market(4)), free)
     simulator.step([1.0])
     assert column(simulator, Column.SPOT_QTY) == pytest.approx(49.0)
     assert column(simulator, Column.PERP_QTY) == pytest.approx(-49.0)

@@ -1,6 +1,7 @@
 """A tape holds only rows that can be traded on, and a slice brings its history along."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import polars as pl
 import pytest
 
 from carryflow.core.errors import CoverageError, MarketDataError, SchemaMismatchError
-from carryflow.env.tape import MarketTape, load_tapes
+from carryflow.core.instrument import ContractType
+from carryflow.env.tape import MarketTape, PairLots, load_tapes, same_decisions
 from carryflow.features.dataset import MARKET_COLUMNS, write_dataset
 from carryflow.features.spec import FeatureSpec
 from carryflow.features.split import Split
@@ -127,3 +129,47 @@ def test_a_settlement_without_its_mark_is_an_error(tmp_path: Path) -> None:
     write_dataset(frame, FeatureSpec(("first", "second"), 3), split, "v1", tmp_path)
     with pytest.raises(CoverageError, match="2025-01-01T16:00Z"):
         load_tapes(tmp_path)
+
+
+def test_a_tape_knows_what_trading_cost_and_how_finely_one_may_order(tmp_path: Path) -> None:
+    recorded = {"SpotSpread": 2.0, "PerpSpread": 1.0, "SpotDepth": 3e6, "PerpTurnover": 5e8}
+    frame = rows("ABC", 40).with_columns(
+        **{name: pl.lit(value) for name, value in recorded.items()},
+        SpotLot=0.01,
+        PerpLot=0.1,
+        MinNotional=20.0,
+    )
+    start = int(frame["KnownAt"].dt.epoch("ms").min())  # type: ignore[arg-type]
+    split = Split(start, start + 20 * HOUR_MS, start + 25 * HOUR_MS, start + 40 * HOUR_MS)
+    write_dataset(frame, FeatureSpec(("first", "second"), 3), split, "v1", tmp_path)
+    tape = load_tapes(tmp_path)["ABC"].slice(start + 10 * HOUR_MS, start + 20 * HOUR_MS)
+    assert tape.lots == PairLots(0.01, 0.1, 20.0)
+    assert tape.liquidity is not None
+    assert tape.liquidity.half_spread_bp.tolist() == [[1.0, 0.5]] * 12
+    assert tape.liquidity.depth_quote[:, 0].tolist() == [3e6] * 12
+    assert np.isnan(tape.liquidity.depth_quote[:, 1]).all()
+    assert tape.liquidity.turnover_quote[:, 1].tolist() == [5e8] * 12
+
+
+def test_what_happens_between_two_marks_is_checked_and_cut_with_the_rest(make_tape: TapeMaker) -> None:
+    tape = make_tape()
+    wild = replace(tape, mark_high=tape.mark + 5.0, mark_low=tape.mark - 5.0, deleveraged=np.full(60, 0.5))
+    part = wild.slice(int(tape.decision_ms[20]), int(tape.decision_ms[30]))
+    assert part.mark_high is not None
+    assert np.array_equal(part.mark_high, part.mark + 5.0)
+    with pytest.raises(CoverageError, match="no highest mark in 60 of 60 rows"):
+        replace(wild, mark_high=tape.mark - 1.0)
+    with pytest.raises(CoverageError, match="no lowest mark"):
+        replace(wild, mark_low=np.full(60, np.nan))
+    with pytest.raises(CoverageError, match="no deleveraged fraction in 60"):
+        replace(wild, deleveraged=np.full(60, 1.5))
+    with pytest.raises(MarketDataError, match="3 rows of mark_low, expected 60"):
+        replace(wild, mark_low=tape.mark[:3])
+    with pytest.raises(MarketDataError, match="a perpetual, linear or inverse, was spot"):
+        replace(tape, kind=ContractType.SPOT)
+
+
+def test_tickers_with_other_decisions_do_not_go_together(make_tape: TapeMaker) -> None:
+    assert np.array_equal(same_decisions([make_tape(), make_tape(seed=1)]), make_tape().decision_ms[2:])
+    with pytest.raises(MarketDataError, match="ABC has 48 decisions, ABC has 58"):
+        same_decisions([make_tape(), make_tape(n=50)])

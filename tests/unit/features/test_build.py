@@ -1,15 +1,19 @@
 import json
 import pickle
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from carryflow.core.errors import CoverageError, MarketDataError, SettingsError
-from carryflow.features.build import build_features, read_frame
+from carryflow.core.instrument import ContractType, Instrument
+from carryflow.features.build import ORDER_SIZES, build_features, read_frame
 from carryflow.features.frame import build_frame
 from carryflow.features.spec import FeatureSettings
+from carryflow.market.contracts import ContractTerms, record_contracts
 from carryflow.market.coverage import survey_folder
 from carryflow.market.data import DataSettings
 from carryflow.market.gaps import KnownGap, record_gaps
@@ -41,10 +45,41 @@ def test_the_frame_is_the_same_whoever_computes_its_partitions(legs, market: Pat
     for name, each in (("here", map), ("elsewhere", elsewhere)):
         build_features(market, tmp_path / name, DATA, FEATURES, each)
         frame = read_frame(tmp_path / name)
-        assert frame.table.equals(expected)
+        assert frame.table.drop(ORDER_SIZES).equals(expected)
         assert frame.spec.names == FEATURES.names
         assert frame.bar_ms == 3_600_000
         assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["frame.json", "frame.parquet"]
+
+
+@pytest.mark.pitfall("P08")
+def test_a_row_says_how_finely_one_could_order_then(legs, market: Path, tmp_path: Path):
+    size, tick, lot, smallest = map(Decimal, ("1", "0.1", "0.001", "5"))
+    spot = Instrument(
+        "v", "BTC/USDT", "BTC", ContractType.SPOT, "BTC", "USDT", "USDT", size, tick, lot, lot, size
+    )
+    perp = replace(
+        spot,
+        symbol="BTC/USDT:USDT",
+        type=ContractType.LINEAR,
+        contract_size=Decimal("0.1"),
+        lot=Decimal("0.01"),
+        min_notional=smallest,
+    )
+    noon = int(legs["perp", "BTC"]["timestamp"].dt.epoch("ms")[400])
+    coarser = replace(perp, lot=Decimal("0.05"))
+    fee = Decimal("0.001")
+    terms = [
+        ContractTerms(instrument, fee, fee, None, None, known_at_ms)
+        for instrument, known_at_ms in ((spot, noon - 1), (perp, noon - 1), (coarser, noon))
+    ]
+    record_contracts(market, terms)
+    build_features(market, tmp_path / "frame", DATA, FEATURES)
+    table = read_frame(tmp_path / "frame").table
+    bitcoin = table.filter(pl.col("Ticker") == "BTC").with_columns(at=pl.col("KnownAt").dt.epoch("ms"))
+    before, after = (bitcoin.filter(keep) for keep in (pl.col("at") < noon, pl.col("at") >= noon))
+    assert set(before.select(ORDER_SIZES).iter_rows()) == {(0.001, 0.001, 5.0)}
+    assert set(after.select(ORDER_SIZES).iter_rows()) == {(0.001, 0.005, 5.0)}
+    assert table.filter(pl.col("Ticker") == "ETH").select(ORDER_SIZES).null_count().row(0) == (784,) * 3
 
 
 def test_bars_that_features_cannot_be_made_of_are_refused_before_any_is_read(tmp_path: Path):
