@@ -200,4 +200,5 @@ def _explain(detail: Any) -> str:
         return f"unknown setting {key!r}; the nearest valid one is {near[0]!r}"
     if detail["type"] == "secret":
         return f"setting {key} {detail['msg']}"
-    return f"setting {key} = {detail['input']!r}: {detail['msg'].lower()}"
+    example = ", such as 2023-01-31" if detail["type"].startswith("date") else ""
+    return f"setting {key} = {detail['input']!r}: {detail['msg'].lower()}{example}"

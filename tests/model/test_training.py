@@ -1,7 +1,6 @@
 """Learning for real: RLlib on a small market whose funding can be read off the features."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,14 @@ from carryflow.agents.experts import EXPERTS, ExpertPolicy
 from carryflow.agents.gate import gate_entropy, load_balance
 from carryflow.agents.weights import load_expert, save_expert
 from carryflow.core.costs import CostSettings
-from carryflow.core.errors import SchemaMismatchError
+from carryflow.core.errors import SchemaMismatchError, SettingsError
+from carryflow.env.reward import REWARD_TERMS
 from carryflow.env.settings import EnvSettings
 from carryflow.env.simulator import HedgedSimulator
 from carryflow.features.dataset import read_dataset, write_dataset
 from carryflow.features.spec import FeatureSettings, FeatureSpec
 from carryflow.features.split import HOUR_MS, Split
+from carryflow.settings import resolve
 from carryflow.training.hyperparameters import GateSettings, TrainSettings
 from carryflow.training.train import training_tapes
 
@@ -74,14 +75,6 @@ def write_market(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray() -> Iterator[None]:
-    from carryflow.training.ppo import ray_cluster
-
-    with ray_cluster(TRAIN):
-        yield
-
-
-@pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_market(tmp_path_factory.mktemp("dataset"))
 
@@ -128,6 +121,43 @@ def test_the_learning_curve_rises_and_is_written_whole(experts: dict[str, Path])
     returns = [point["episode_return_bp"] for point in curve if "episode_return_bp" in point]
     assert returns[-1] > returns[0] + 30.0
     assert all(np.isfinite(list(point.values())).all() for point in curve)
+
+
+def test_the_learning_curve_tells_what_the_rewards_were_made_of(experts: dict[str, Path]) -> None:
+    curve = json.loads((experts["long_term_ppo"] / "learning_curve.json").read_text())
+    terms = np.array([[point[f"reward_{term}"] for term in REWARD_TERMS] for point in curve])
+    change, costs, volatility, drawdown, turnover = terms.T
+    assert change[-1] > change[0]
+    assert (costs > 0).all()
+    assert (volatility > 0).all()
+    assert not drawdown.any()
+    assert not turnover.any()
+
+
+def test_the_terms_add_up_to_the_rewards_and_follow_the_overrides_of_their_prices(
+    ray: None, dataset: Path
+) -> None:
+    from carryflow.training.ppo import _configure
+    from carryflow.training.runner import REWARD
+
+    logged = []
+    for price in (0.02, 0.06):
+        sections = resolve(overrides=[f"env.risk.lambda_vol={price}", "env.episode_bars=96"]).sections("env")
+        env = EnvSettings.model_validate_json(sections["env"])
+        policy = ExpertPolicy("long_term_ppo", SPEC, (16,), torch.Generator().manual_seed(3))
+        tapes = training_tapes(read_dataset(dataset))
+        algorithm = _configure(policy, tapes, env, TRAIN, iterations=1, gate_terms={}, seed=3).build_algo()
+        try:
+            episodes = algorithm.env_runner.sample(num_timesteps=2048)
+            means = algorithm.env_runner.get_metrics()[REWARD]
+            rewards = np.concatenate([episode.get_rewards() for episode in episodes])
+        finally:
+            algorithm.stop()
+        logged.append([means[term].peek() for term in REWARD_TERMS])
+        assert logged[-1][0] - sum(logged[-1][1:]) == pytest.approx(rewards.mean(), rel=1e-4)
+    dear = np.array(logged[0]) * [1.0, 1.0, 3.0, 1.0, 1.0]
+    np.testing.assert_allclose(logged[1], dear, rtol=1e-9)
+    assert dear[2] > 0.0
 
 
 def test_the_same_seed_learns_the_same_expert_and_another_seed_another(
@@ -240,6 +270,16 @@ def test_the_auxiliary_terms_reach_the_gates_weights_through_the_learners_loss(
             assert (gradient.abs().sum() > 1e-6) == expected, name
     finally:
         algorithm.stop()
+
+
+def test_an_action_that_no_policy_decides_is_refused_before_anything_starts(
+    dataset: Path, tmp_path: Path
+) -> None:
+    from carryflow.training.train import train_expert
+
+    env = ENV.model_copy(update={"action": "weights"})
+    with pytest.raises(SettingsError, match=r"env\.action was weights; set it to fraction"):
+        train_expert(dataset, "anomaly_ppo", tmp_path, env, TRAIN, seed=1)
 
 
 def test_a_gate_over_too_few_experts_is_refused(dataset: Path, tmp_path: Path) -> None:

@@ -2,11 +2,15 @@
 
 from decimal import Decimal, localcontext
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from carryflow.core.account import INVERSE_KIND, Column, delta_base, equity, margin_balance, open_account
+from carryflow.core.hedge import inverse_orders
 from carryflow.core.instrument import ContractType, Instrument
+from carryflow.core.ledger import fill_perp, fill_spot, mark_to_market, transfer
 
 INVERSE, LINEAR, SPOT = ContractType.INVERSE, ContractType.LINEAR, ContractType.SPOT
 
@@ -87,3 +91,30 @@ def test_an_inverse_hedge_stays_within_a_lot_of_the_coins_over_half_the_price_ei
     gain = own.base_qty(sold, entry) - own.base_qty(sold, price)  # coins, settled in the base coin
     drift = (base + gain) * price - base * entry
     assert abs(drift) <= own.contract_size * own.lot * abs(move) + Decimal("1e-12")
+
+
+@pytest.mark.pitfall("P07")
+@given(
+    target=st.floats(0.1, 100.0),
+    entry=st.floats(20_000.0, 150_000.0),
+    moves=st.lists(st.floats(-0.5, 0.5), min_size=1, max_size=5),
+)
+def test_an_inverse_hedge_in_the_ledger_stays_flat_over_half_the_price_either_way(
+    target: float, entry: float, moves: list[float]
+) -> None:
+    """Bought, moved to the margin wallet and sold short once, with its fees: within half a contract of 10."""
+    contract, fee = 10.0, 0.0005
+    account = np.zeros(len(Column))
+    open_account(account, INVERSE_KIND, 2.0 * target * entry, 1.0, entry, entry)
+    held = account[Column.SPOT_QTY] + margin_balance(account, entry)
+    spot, perp = inverse_orders(held, 0.0, target, 0.0, contract, 0.001, fee, entry, entry, 10.0)
+    fill_spot(account, spot, entry, entry, 0.0, 0.001 * spot)
+    transfer(account, account[Column.SPOT_QTY])
+    fill_perp(account, perp, entry, entry, fee * abs(perp) / entry)
+    assert abs(delta_base(account)) * entry <= 0.51 * contract
+    worth = equity(account)
+    for move in moves:
+        price = entry * (1.0 + move)
+        mark_to_market(account, price, price)
+        assert abs(delta_base(account)) * entry <= 0.51 * contract
+        assert abs(equity(account) - worth) <= 0.51 * contract * abs(move) + 1e-12 * worth

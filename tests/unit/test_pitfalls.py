@@ -5,8 +5,8 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 ALL = {f"P{number:02}" for number in range(1, 21)}
-NOT_BUILT_YET = {"P09", "P10", "P11", "P12", "P14", "P15"}
-"""Pitfalls of order execution and of fees in base coin; their rooms take them off this list."""
+NOT_BUILT_YET = {"P09", "P10", "P11", "P12", "P14"}
+"""Pitfalls of order execution; its rooms take them off this list."""
 
 
 def held() -> set[str]:

@@ -1,108 +1,64 @@
 """The one ledger: what a trade, a settlement, a loan and a move of the market do to an account.
 
-An account is one row of a float64 array whose columns `Column` names; N accounts are an (N, len(Column))
-array. It holds a spot leg, paid from a spot wallet, and a linear perpetual, margined in a wallet of its own:
-
-    equity = spot_cash + spot_qty · spot_price + perp_wallet + perp_qty · (mark − perp_entry)
-
-Each event also books the part of profit that it made, so that at any time, to rounding,
+`core.account` says what an account is. Each event here, and each of `core.liquidation`, also books the part
+of profit that it made, so that at any time, to rounding,
 
     equity − opening = funding + basis + fees + slippage + borrow + liquidation
 
 where costs are negative. `basis` is the price profit of both legs, spot on the spot reference price and
-perpetual on the mark; `slippage` is what fills lost to their reference price. Quantities are signed base
-coins, all money is quote.
+perpetual on the mark; `slippage` is what fills lost to their reference price. All parts are quote: what an
+inverse contract pays in coins is booked at the spot price of that instant.
 """
 
-from enum import IntEnum
-
-import numpy as np
-from numpy.typing import NDArray
-
+from carryflow.core.account import (
+    LINEAR_KIND,
+    Account,
+    Column,
+    equity,
+    margin_balance,
+    quote_value,
+    settle_price,
+    unrealised,
+)
 from carryflow.core.compiled import compiled
-from carryflow.core.margin import margin_balance
-
-Account = NDArray[np.float64]
-"""One row of the ledger, (len(Column),)."""
-
-
-class Column(IntEnum):
-    """Name the columns of an account."""
-
-    SPOT_QTY = 0
-    SPOT_CASH = 1
-    SPOT_PRICE = 2  # reference price at which the spot leg is valued
-    PERP_QTY = 3
-    PERP_ENTRY = 4
-    PERP_WALLET = 5
-    MARK = 6  # mark price at which the perpetual is valued
-    OPENING = 7
-    TURNOVER = 8  # notional traded in both legs, ever
-    FUNDING = 9  # this and the following are the parts of profit, in the order of PARTS
-    BASIS = 10
-    FEES = 11
-    SLIPPAGE = 12
-    BORROW = 13
-    LIQUIDATION = 14
-
-
-PARTS: tuple[str, ...] = ("funding", "basis", "fees", "slippage", "borrow", "liquidation")
-"""The parts of profit, in the order of their columns."""
-
-FIRST_PART = int(Column.FUNDING)
-N_PARTS = len(PARTS)
-
-
-@compiled
-def open_account(account: Account, capital: float, spot_share: float, spot_price: float, mark: float) -> None:
-    """Begin anew: capital split over the two wallets, no position, no history."""
-    account[:] = 0.0
-    account[Column.SPOT_CASH] = spot_share * capital
-    account[Column.PERP_WALLET] = capital - spot_share * capital
-    account[Column.SPOT_PRICE] = spot_price
-    account[Column.MARK] = mark
-    account[Column.OPENING] = capital
-
-
-@compiled
-def equity(account: Account) -> float:
-    """Return what the account is worth at its last marks (quote)."""
-    spot: float = account[Column.SPOT_CASH] + account[Column.SPOT_QTY] * account[Column.SPOT_PRICE]
-    return spot + margin_balance(
-        account[Column.PERP_WALLET],
-        account[Column.PERP_QTY],
-        account[Column.PERP_ENTRY],
-        account[Column.MARK],
-    )
-
-
-@compiled
-def residual(account: Account) -> float:
-    """Return the profit that no part explains (quote): rounding, or a bug."""
-    explained = account[Column.OPENING]
-    for part in range(N_PARTS):
-        explained += account[FIRST_PART + part]
-    unexplained: float = equity(account) - explained
-    return unexplained
 
 
 @compiled
 def mark_to_market(account: Account, spot_price: float, mark: float) -> None:
-    """Value both legs anew; the change is basis."""
-    account[Column.BASIS] += account[Column.SPOT_QTY] * (spot_price - account[Column.SPOT_PRICE])
-    account[Column.BASIS] += account[Column.PERP_QTY] * (mark - account[Column.MARK])
+    """Value both legs anew; the change is basis.
+
+    So is what the coins in an inverse wallet gain: they are held, like spot, at the spot price.
+    """
+    coins = account[Column.SPOT_QTY]
+    if account[Column.KIND] != LINEAR_KIND:
+        coins += margin_balance(account, account[Column.MARK])
+    account[Column.BASIS] += coins * (spot_price - account[Column.SPOT_PRICE])
     account[Column.SPOT_PRICE] = spot_price
+    gained = unrealised(account, account[Column.PERP_QTY], account[Column.MARK], mark)
+    account[Column.BASIS] += gained * settle_price(account)
     account[Column.MARK] = mark
 
 
 @compiled
-def fill_spot(account: Account, qty: float, reference: float, price: float, fee: float) -> None:
-    """Buy (`qty` > 0) or sell spot at `price`, when the reference was `reference`, for a `fee` in quote."""
+def fill_spot(
+    account: Account, qty: float, reference: float, price: float, fee_quote: float, fee_base: float
+) -> None:
+    """Buy (`qty` > 0) or sell spot at `price`, when the reference was `reference`.
+
+    Args:
+        account: one row of the ledger.
+        qty: coins that were ordered, signed.
+        reference: price that the leg is valued at (quote).
+        price: price of the fill (quote).
+        fee_quote: fee taken from the cash (≥ 0).
+        fee_base: fee taken in coins (≥ 0): the account holds `qty − fee_base` more than before.
+
+    """
     mark_to_market(account, reference, account[Column.MARK])
-    account[Column.SPOT_QTY] += qty
-    account[Column.SPOT_CASH] -= qty * price + fee
+    account[Column.SPOT_QTY] += qty - fee_base
+    account[Column.SPOT_CASH] -= qty * price + fee_quote
     account[Column.SLIPPAGE] += qty * (reference - price)
-    account[Column.FEES] -= fee
+    account[Column.FEES] -= fee_quote + fee_base * reference
     account[Column.TURNOVER] += abs(qty) * price
 
 
@@ -110,46 +66,76 @@ def fill_spot(account: Account, qty: float, reference: float, price: float, fee:
 def fill_perp(account: Account, qty: float, reference: float, price: float, fee: float) -> None:
     """Buy or sell the perpetual at `price`; what the fill closes is realised into the wallet.
 
-    The position is worth its mark at once, so the distance of the mark from the reference is basis.
+    The position is worth its mark at once, so the distance of the mark from the reference is basis. The
+    entry is the mean of the fills by coins: arithmetic of a linear contract, harmonic of an inverse one.
+
+    Args:
+        account: one row of the ledger.
+        qty: what was bought, signed (base coins; inverse: quote); of 0 nothing is booked, not even a fee.
+        reference: price that slippage is measured from (quote).
+        price: price of the fill (quote).
+        fee: fee taken from the wallet (settle coin, ≥ 0).
+
     """
-    held = account[Column.PERP_QTY]
     if qty == 0.0:
         return
-    if held == 0.0 or (held > 0.0) == (qty > 0.0):
-        account[Column.PERP_ENTRY] = (held * account[Column.PERP_ENTRY] + qty * price) / (held + qty)
+    held = account[Column.PERP_QTY]
+    entry = account[Column.PERP_ENTRY]
+    if held == 0.0:
+        account[Column.PERP_ENTRY] = price
+    elif (held > 0.0) == (qty > 0.0):
+        if account[Column.KIND] == LINEAR_KIND:
+            account[Column.PERP_ENTRY] = (held * entry + qty * price) / (held + qty)
+        else:
+            account[Column.PERP_ENTRY] = (held + qty) / (held / entry + qty / price)
     else:
         closed = -qty if abs(qty) < abs(held) else held
-        account[Column.PERP_WALLET] += closed * (price - account[Column.PERP_ENTRY])
+        account[Column.PERP_WALLET] += unrealised(account, closed, entry, price)
         if abs(qty) > abs(held):
             account[Column.PERP_ENTRY] = price
     account[Column.PERP_QTY] = held + qty
     account[Column.PERP_WALLET] -= fee
-    account[Column.SLIPPAGE] += qty * (reference - price)
-    account[Column.BASIS] += qty * (account[Column.MARK] - reference)
-    account[Column.FEES] -= fee
-    account[Column.TURNOVER] += abs(qty) * price
+    worth = settle_price(account)
+    account[Column.SLIPPAGE] += unrealised(account, qty, price, reference) * worth
+    account[Column.BASIS] += unrealised(account, qty, reference, account[Column.MARK]) * worth
+    account[Column.FEES] -= fee * worth
+    account[Column.TURNOVER] += quote_value(account, qty, price)
 
 
 @compiled
 def transfer(account: Account, to_perp: float) -> None:
-    """Move cash from the spot wallet to the perpetual's (negative: back)."""
-    account[Column.SPOT_CASH] -= to_perp
+    """Move what the perpetual settles in (quote; inverse: coins) from the spot wallet to its own.
+
+    A negative amount moves back.
+    """
+    if account[Column.KIND] == LINEAR_KIND:
+        account[Column.SPOT_CASH] -= to_perp
+    else:
+        account[Column.SPOT_QTY] -= to_perp
     account[Column.PERP_WALLET] += to_perp
 
 
 @compiled
 def rebalance_wallets(account: Account, spot_share: float) -> None:
-    """Move cash until the spot wallet with its coins holds `spot_share` of equity."""
-    spot = account[Column.SPOT_CASH] + account[Column.SPOT_QTY] * account[Column.SPOT_PRICE]
-    transfer(account, spot - spot_share * equity(account))
+    """Move cash until the spot wallet with its coins holds `spot_share` of equity.
+
+    An inverse account is left as it is: its margin is coins, which cash cannot become without a trade.
+    """
+    if account[Column.KIND] == LINEAR_KIND:
+        spot = account[Column.SPOT_CASH] + account[Column.SPOT_QTY] * account[Column.SPOT_PRICE]
+        transfer(account, spot - spot_share * equity(account))
 
 
 @compiled
-def settle(account: Account, cash_per_base: float) -> None:
-    """Receive funding: `cash_per_base` is what a long of one coin receives (negative at a positive rate)."""
-    cash = account[Column.PERP_QTY] * cash_per_base
+def settle(account: Account, cash_per_contract: float) -> None:
+    """Receive funding; both payments are negative at a positive rate, for a long.
+
+    `cash_per_contract` is what a long of one base coin receives in quote or, of an inverse contract, what a
+    long of one quote of notional receives in coins (`core.funding`).
+    """
+    cash = account[Column.PERP_QTY] * cash_per_contract
     account[Column.PERP_WALLET] += cash
-    account[Column.FUNDING] += cash
+    account[Column.FUNDING] += cash * settle_price(account)
 
 
 @compiled
@@ -159,20 +145,3 @@ def accrue_borrow(account: Account, rate: float) -> None:
         interest = account[Column.SPOT_QTY] * account[Column.SPOT_PRICE] * rate
         account[Column.SPOT_CASH] += interest
         account[Column.BORROW] += interest
-
-
-@compiled
-def liquidate(account: Account, fee_rate: float) -> None:
-    """Let the venue close the perpetual at the mark and keep its fee.
-
-    A wallet never goes below zero: the insurance fund bears the rest, which is booked against the fee.
-    """
-    qty = account[Column.PERP_QTY]
-    mark = account[Column.MARK]
-    account[Column.PERP_WALLET] += qty * (mark - account[Column.PERP_ENTRY])
-    account[Column.PERP_QTY] = 0.0
-    fee = fee_rate * abs(qty) * mark
-    loss = min(fee, account[Column.PERP_WALLET])
-    account[Column.PERP_WALLET] -= loss
-    account[Column.LIQUIDATION] -= loss
-    account[Column.TURNOVER] += abs(qty) * mark

@@ -1,8 +1,8 @@
 """The knobs of the environment; light, so that reading settings loads no kernel."""
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from carryflow.core.costs import CostSettings, MarginSettings
 from carryflow.core.section import Section
@@ -25,6 +25,27 @@ class RiskSettings(Section):
     ] = 24
 
 
+class PortfolioSettings(Section):
+    """Bound what a portfolio may hold in its hedged trades."""
+
+    ticker_limit: Annotated[
+        float, Field(gt=0, le=1, description="most that one ticker may take (|fraction| of capital)")
+    ] = 0.5
+    total_limit: Annotated[
+        float,
+        Field(gt=0, le=1, description="most that all tickers may take together (|fraction| of capital)"),
+    ] = 1.0
+    hysteresis: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=2,
+            description="distance from position to what is granted that is worth a trade in one ticker, in "
+            "equal parts of capital: the total limit over the number of tickers, or the ticker limit if less",
+        ),
+    ] = 0.25
+
+
 class EnvSettings(Section):
     """Steer the hedged account: its capital, its wallets, its trading rule and its episodes."""
 
@@ -35,9 +56,36 @@ class EnvSettings(Section):
         float,
         Field(gt=0, lt=1, description="part of equity in the spot wallet, the rest is margin"),
     ] = 0.5
+    action: Annotated[
+        Literal["fraction", "weights", "fraction_and_margin"],
+        Field(
+            description="what a policy says: the fraction of capital in the hedged trade, the weights of its "
+            "two legs, or the fraction and the margin ratio of the perpetual; of a portfolio, fractions"
+        ),
+    ] = "fraction"
+    margin_ratio_min: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="least margin that a policy of fraction_and_margin may choose (perp wallet / "
+            "notional of a full position)",
+        ),
+    ] = 0.1
+    margin_ratio_max: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="most margin that a policy of fraction_and_margin may choose (perp wallet / "
+            "notional of a full position)",
+        ),
+    ] = 1.0
     hysteresis: Annotated[
         float,
-        Field(ge=0, le=2, description="distance from position to action that is worth a trade"),
+        Field(
+            ge=0,
+            le=2,
+            description="distance from position to action that is worth a trade; a portfolio has its own",
+        ),
     ] = 0.25
     min_notional_quote: Annotated[
         float, Field(ge=0, description="smallest legal size of a leg (quote currency)")
@@ -49,3 +97,13 @@ class EnvSettings(Section):
     costs: CostSettings = CostSettings()
     margin: MarginSettings = MarginSettings()
     risk: RiskSettings = RiskSettings()
+    portfolio: PortfolioSettings = PortfolioSettings()
+
+    @model_validator(mode="after")
+    def _ascend(self) -> Self:
+        if self.margin_ratio_min > self.margin_ratio_max:
+            raise ValueError(
+                f"margin_ratio_min {self.margin_ratio_min} is above margin_ratio_max "
+                f"{self.margin_ratio_max}; swap them"
+            )
+        return self

@@ -1,7 +1,7 @@
 """The market of one ticker as the environment plays it: one row per decision."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,45 +12,26 @@ from numpy.typing import NDArray
 from carryflow.core.errors import CoverageError, MarketDataError, SchemaMismatchError
 from carryflow.core.funding import name_instants, settlement_cash_per_base
 from carryflow.core.instrument import ContractType
+from carryflow.env.liquidity import WIDEST_BP, Liquidity, PairLots, liquidity_of, lots_of, require_array
 from carryflow.features.dataset import Dataset, read_dataset
 from carryflow.features.scaling import Scaler
 from carryflow.features.spec import FeatureSpec
 
+__all__ = [
+    "Liquidity",
+    "MarketTape",
+    "PairLots",
+    "load_tapes",
+    "same_decisions",
+    "same_spec",
+    "tape_of",
+    "tape_of_rows",
+]
+
 Floats = NDArray[np.float64]
 
-
-@dataclass(frozen=True, slots=True)
-class PairLots:
-    """Say how finely the two legs may be ordered.
-
-    Attributes:
-        spot_base: step of a spot order (base coin); 0: any quantity.
-        perp: step of a perpetual order (base coin; of an inverse contract, quote notional); 0: any quantity.
-        min_notional_quote: smallest order (quote); None: the settings say.
-
-    """
-
-    spot_base: float = 0.0
-    perp: float = 0.0
-    min_notional_quote: float | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Liquidity:
-    """Hold what n decisions would have cost to trade, as far as anybody recorded it: NaN where nobody did.
-
-    Each array is (n, 2): spot, perpetual.
-
-    Attributes:
-        half_spread_bp: half of the quoted spread (basis points of the mid).
-        depth_quote: value resting within 10 bp of the mid, on the thinner side (quote).
-        turnover_quote: mean value traded an hour, over the day before (quote).
-
-    """
-
-    half_spread_bp: Floats
-    depth_quote: Floats
-    turnover_quote: Floats
+_TYPES: dict[str, type[np.generic]] = {"decision_ms": np.int64, "tradable": np.bool_}
+"""Of what the arrays of a tape are that are not float64."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +69,7 @@ class MarketTape:
     features: NDArray[np.float32]
     spec: FeatureSpec
     kind: ContractType = ContractType.LINEAR
-    lots: PairLots = PairLots()
+    lots: PairLots = field(default_factory=PairLots)
     liquidity: Liquidity | None = None
     mark_high: Floats | None = None
     mark_low: Floats | None = None
@@ -98,26 +79,50 @@ class MarketTape:
         """Refuse rows that cannot be traded on.
 
         Raises:
-            CoverageError: a price, a settlement or a feature is missing; the rows are named.
+            CoverageError: a price, a settlement or a feature is missing or cannot be; the rows are named.
             SchemaMismatchError: the features are not those of the spec.
-            MarketDataError: lengths differ, instants do not increase, or there are too few rows.
+            MarketDataError: types or lengths differ, instants do not increase, or there are too few rows.
 
         """
-        n = len(self.decision_ms)
+        n = np.size(self.decision_ms)
         for name, rows in self._rows():
-            if len(rows) != n:
-                raise MarketDataError(f"{self.ticker}: {len(rows)} rows of {name}, expected {n}")
+            if name != "features":
+                require_array(f"{self.ticker}: {name}", rows, _TYPES.get(name, np.float64), (n,))
+        if self.liquidity is not None and len(self.liquidity.depth_quote) != n:
+            raise MarketDataError(
+                f"{self.ticker}: {len(self.liquidity.depth_quote)} rows of liquidity, expected {n}"
+            )
         if self.kind is ContractType.SPOT:
             raise MarketDataError(
                 f"{self.ticker}: the second leg is a perpetual, linear or inverse, was spot"
             )
-        if self.features.shape != (n, len(self.spec.names)) or self.features.dtype != np.float32:
+        features = np.asarray(self.features)
+        if features.shape != (n, len(self.spec.names)) or features.dtype != np.float32:
             raise SchemaMismatchError(
-                f"{self.ticker}: features are {self.features.dtype} {self.features.shape}, the spec wants "
+                f"{self.ticker}: features are {features.dtype} {features.shape}, the spec wants "
                 f"float32 ({n}, {len(self.spec.names)}); build the dataset again"
             )
         if (np.diff(self.decision_ms) <= 0).any():
             raise MarketDataError(f"{self.ticker}: decisions do not increase in time; sort the rows")
+        self._refuse_prices()
+        if self.deleveraged is not None:
+            self._refuse(~((self.deleveraged >= 0) & (self.deleveraged <= 1)), "no deleveraged fraction")
+        if self.liquidity is not None:
+            for each in fields(self.liquidity):
+                negative = np.logical_or(*(getattr(self.liquidity, each.name) < 0).T)
+                self._refuse(negative, f"a {each.name} below 0, hence no liquidity,")
+            too_wide = np.logical_or(*(self.liquidity.half_spread_bp >= WIDEST_BP).T)
+            self._refuse(too_wide, f"a half_spread_bp of {WIDEST_BP:g} or more, hence no price,")
+        finite = np.asarray(np.isfinite(self.features).all(axis=1))
+        self._refuse(~finite, "no finite feature")
+        if n < self.first + 2:
+            raise MarketDataError(
+                f"{self.ticker}: {n} rows leave no step after a window of {self.spec.lookback}; "
+                "take more hours"
+            )
+
+    def _refuse_prices(self) -> None:
+        """Refuse prices, marks and settlements that are missing or cannot be."""
         for name in ("spot", "perp", "mark"):
             price = getattr(self, name)
             self._refuse(~(np.isfinite(price) & (price > 0)), f"no {name} price")
@@ -126,19 +131,18 @@ class MarketTape:
             self._refuse(~(np.isfinite(self.mark_high) & (self.mark_high >= self.mark)), "no highest mark")
         if self.mark_low is not None:
             self._refuse(~((self.mark_low > 0) & (self.mark_low <= self.mark)), "no lowest mark")
-        if self.deleveraged is not None:
-            self._refuse(~((self.deleveraged >= 0) & (self.deleveraged <= 1)), "no deleveraged fraction")
-        if self.liquidity is not None:
-            for field in fields(self.liquidity):
-                negative = (getattr(self.liquidity, field.name) < 0).any(axis=1)
-                self._refuse(negative, f"a {field.name} below 0, hence no liquidity,")
-        finite = np.asarray(np.isfinite(self.features).all(axis=1))
-        self._refuse(~finite, "no finite feature")
-        if n < self.first + 2:
-            raise MarketDataError(
-                f"{self.ticker}: {n} rows leave no step after a window of {self.spec.lookback}; "
-                "take more hours"
-            )
+        low, high = self.mark_range
+        # what a settlement of 100 % would take from a long: no venue's rate comes near
+        most = high if self.kind is ContractType.LINEAR else 1.0 / low
+        self._refuse(np.abs(self.settlement_cash) >= most, "a settlement of all that a position is worth")
+
+    @property
+    def mark_range(self) -> tuple[Floats, Floats]:
+        """Give the lowest and the highest mark in (decision_ms[i−1], decision_ms[i]] (quote) (n,)."""
+        before = np.concatenate((self.mark[:1], self.mark[:-1]))
+        low = np.minimum(before, self.mark) if self.mark_low is None else self.mark_low
+        high = np.maximum(before, self.mark) if self.mark_high is None else self.mark_high
+        return low, high
 
     @property
     def first(self) -> int:
@@ -166,10 +170,9 @@ class MarketTape:
             )
         history = start - (self.spec.lookback - 1)
         rows = slice(history, end)
-        cut: dict[str, Any] = {name: values[rows] for name, values in self._rows() if "." not in name}
+        cut: dict[str, Any] = {name: values[rows] for name, values in self._rows()}
         if self.liquidity is not None:
-            ours = {field.name: getattr(self.liquidity, field.name)[rows] for field in fields(self.liquidity)}
-            cut["liquidity"] = Liquidity(**ours)
+            cut["liquidity"] = self.liquidity.of(rows)
         return replace(self, **cut)
 
     def _rows(self) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -188,9 +191,6 @@ class MarketTape:
         ):
             if getattr(self, name) is not None:
                 yield name, getattr(self, name)
-        if self.liquidity is not None:
-            for field in fields(self.liquidity):
-                yield f"liquidity.{field.name}", getattr(self.liquidity, field.name)
 
     def _refuse(self, holes: NDArray[np.bool_], what: str) -> None:
         if holes.any():
@@ -207,16 +207,30 @@ def tape_of(dataset: Dataset, ticker: str, scaler: Scaler | None = None) -> Mark
         MarketDataError: the dataset lacks the ticker, or its rows cannot be traded on.
 
     """
-    rows = dataset.rows(ticker)
-    decision_ms = dataset.known_at_ms(ticker).astype(np.int64)
-    settled = rows["FundingRate"].is_not_null().to_numpy()
-    settle_ms = rows["Date"].dt.epoch("ms").to_numpy()[settled].astype(np.int64)
-    rate = rows["FundingRate"].cast(float).to_numpy()[settled]
-    mark = rows["SettleMark"].cast(float).to_numpy()[settled]
     if scaler is None or scaler == dataset.scaler:
         features = dataset.scaled(ticker)
     else:
         features = scaler.transform(dataset.raw(ticker))
+    return tape_of_rows(dataset.rows(ticker), ticker, features, dataset.spec)
+
+
+def tape_of_rows(
+    rows: pl.DataFrame, ticker: str, features: NDArray[np.float32], spec: FeatureSpec
+) -> MarketTape:
+    """Give one ticker's rows of a dataset, or of the unified frame with its order sizes, as a tape.
+
+    Args:
+        rows: one row per bar, by Date: `features.dataset.MARKET_COLUMNS` and `EXECUTION_COLUMNS`.
+        ticker: the coin.
+        features: what a policy sees, scaled, float32 (n, F).
+        spec: names and order of the features.
+
+    Raises:
+        MarketDataError: the rows cannot be traded on.
+
+    """
+    decision_ms = rows["KnownAt"].dt.epoch("ms").to_numpy().astype(np.int64)
+    settled = rows.filter(pl.col("FundingRate").is_not_null())
     return MarketTape(
         ticker=ticker,
         decision_ms=decision_ms,
@@ -224,26 +238,32 @@ def tape_of(dataset: Dataset, ticker: str, scaler: Scaler | None = None) -> Mark
         perp=rows["PerpPrice"].cast(float).to_numpy(),
         mark=rows["MarkPrice"].cast(float).to_numpy(),
         tradable=rows["Tradable"].to_numpy().astype(np.bool_),
-        settlement_cash=settlement_cash_per_base(decision_ms, settle_ms, rate, mark),
+        settlement_cash=settlement_cash_per_base(
+            decision_ms,
+            settled["Date"].dt.epoch("ms").to_numpy().astype(np.int64),
+            settled["FundingRate"].cast(float).to_numpy(),
+            settled["SettleMark"].cast(float).to_numpy(),
+        ),
         features=features,
-        spec=dataset.spec,
-        lots=_lots(rows),
-        liquidity=_liquidity(rows),
+        spec=spec,
+        lots=lots_of(rows),
+        liquidity=liquidity_of(rows),
     )
 
 
-def _lots(rows: pl.DataFrame) -> PairLots:
-    """Read the order sizes of the newest row; 0 where nobody recorded the venue's terms."""
-    spot, perp, smallest = rows.select("SpotLot", "PerpLot", "MinNotional").row(-1)
-    return PairLots(spot or 0.0, perp or 0.0, smallest)
+def same_spec(tapes: Sequence[MarketTape]) -> FeatureSpec:
+    """Give the feature spec that all tapes share.
 
+    Raises:
+        MarketDataError: there is no tape.
+        SchemaMismatchError: the tapes were made for different feature specs.
 
-def _liquidity(rows: pl.DataFrame) -> Liquidity:
-    spread, depth, turnover = (
-        rows.select(pl.col(f"Spot{what}", f"Perp{what}").cast(pl.Float64)).to_numpy()
-        for what in ("Spread", "Depth", "Turnover")
-    )
-    return Liquidity(half_spread_bp=spread / 2, depth_quote=depth, turnover_quote=turnover)
+    """
+    if not tapes:
+        raise MarketDataError("a market needs at least one tape, got none; name a ticker")
+    if len({tape.spec for tape in tapes}) > 1:
+        raise SchemaMismatchError("the tapes differ in their feature specs; build them from one dataset")
+    return tapes[0].spec
 
 
 def same_decisions(tapes: Sequence[MarketTape]) -> NDArray[np.int64]:

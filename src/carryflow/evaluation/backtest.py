@@ -1,16 +1,16 @@
 """The backtest: a policy trades hours that it has not seen, through the same simulator that trained it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from carryflow.core.errors import MarketDataError
-from carryflow.core.ledger import PARTS as BOOKED
+from carryflow.core.account import PARTS as BOOKED
 from carryflow.env.settings import EnvSettings
 from carryflow.env.simulator import HedgedSimulator
-from carryflow.env.tape import MarketTape
+from carryflow.env.tape import MarketTape, same_decisions
 from carryflow.evaluation.baselines import Policy
 
 
@@ -48,7 +48,7 @@ def backtest(
         MarketDataError: the range holds fewer than two decisions, or the tickers' decisions differ.
     """
     cut = [tape.slice(start_ms, end_ms) for tape in tapes]
-    decision_ms = _same_decisions(cut)
+    decision_ms = same_decisions(cut)
     simulator = HedgedSimulator(cut, len(cut), env)
     simulator.reset(np.arange(len(cut)), np.arange(len(cut)), [tape.first for tape in cut])
 
@@ -81,23 +81,11 @@ def backtest(
         "liquidated": liquidated,
         **{f"gate_{expert}": gates[:, :, column] for column, expert in enumerate(experts)},
     }
-    return _frame([tape.ticker for tape in cut], decision_ms, columns)
+    return lay_ledger([tape.ticker for tape in cut], decision_ms, columns)
 
 
-def _same_decisions(tapes: Sequence[MarketTape]) -> NDArray[np.int64]:
-    """Give the decision times that all tapes share; raises as `backtest` does where they differ."""
-    decisions = [tape.decision_ms[tape.first :] for tape in tapes]
-    for tape, own in zip(tapes, decisions, strict=True):
-        if not np.array_equal(own, decisions[0]):
-            raise MarketDataError(
-                f"{tape.ticker} has {len(own)} decisions in the test hours, {tapes[0].ticker} has "
-                f"{len(decisions[0])} or other ones; fetch both to the same end, or leave one out"
-            )
-    return decisions[0]
-
-
-def _frame(
-    tickers: Sequence[str], decision_ms: NDArray[np.int64], columns: dict[str, NDArray[np.generic]]
+def lay_ledger(
+    tickers: Sequence[str], decision_ms: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]
 ) -> pl.DataFrame:
     """Lay (hours, tickers) arrays out as rows, one per ticker and hour; an opening's NaN becomes null."""
     hours = pl.Series(decision_ms).cast(pl.Datetime("ms", "UTC"))

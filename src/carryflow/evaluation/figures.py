@@ -10,6 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
+from carryflow.env.palette import FONT_FAMILY, INK, MUTED, RULE
+from carryflow.env.palette import PART_COLOURS as BOOKED_COLOURS
 from carryflow.evaluation import baselines
 from carryflow.evaluation.formats import format_percent
 from carryflow.evaluation.ledgers import pool
@@ -24,8 +26,6 @@ MOST_POINTS = 2_000
 GATE_POINTS = 360
 """Points that the gate's weights are averaged to: hour by hour they are too restless to read."""
 
-INK, MUTED, RULE = "#1c2430", "#687385", "#e6e9ee"
-
 POLICY_COLOURS: Mapping[str, str] = MappingProxyType(
     {
         baselines.GATED: "#0b6e6e",
@@ -36,17 +36,7 @@ POLICY_COLOURS: Mapping[str, str] = MappingProxyType(
         baselines.FLAT: "#c3c9d3",
     }
 )
-PART_COLOURS: Mapping[str, str] = MappingProxyType(
-    {
-        "funding": "#1a9c8a",
-        "basis": "#8fb8de",
-        "fees": "#d9534f",
-        "slippage": "#eb9a7d",
-        "borrow": "#b58bc9",
-        "liquidation": "#4a1a1a",
-        "residual": "#c3c9d3",
-    }
-)
+PART_COLOURS: Mapping[str, str] = MappingProxyType({**BOOKED_COLOURS, "residual": "#c3c9d3"})
 EXPERT_COLOURS = ("#d08a2e", "#3b82c4", "#1a9c8a", "#9a6fc4", "#c2566e", "#6b7a8f")
 
 
@@ -268,7 +258,7 @@ def _dress(
         height=height,
         margin={"l": 62, "r": right, "t": top, "b": 44},
         font={
-            "family": "Inter, -apple-system, 'Segoe UI', Roboto, Helvetica, sans-serif",
+            "family": FONT_FAMILY,
             "size": 12,
             "color": INK,
         },

@@ -129,7 +129,7 @@ def _carried(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return carried
 
 
-@compiled
+@compiled(allocates=True)
 def _average_since(settles: NDArray[np.bool_], premium: NDArray[np.float64]) -> NDArray[np.float64]:
     """Average the premium since the newest settlement, the k-th bar after it weighing k."""
     out = np.full(len(premium), np.nan)

@@ -61,7 +61,7 @@ def lagged(values: Floats, bars: int) -> Floats:
     return out
 
 
-@compiled
+@compiled(allocates=True)
 def _fill(values: Floats, width: int, first_bar: int, means: Floats, deviations: Floats) -> None:
     """Fill `means`, and `deviations` unless it is empty, block after block."""
     n = len(values)

@@ -16,12 +16,13 @@ from ray.tune.registry import register_env
 
 from carryflow.agents.experts import ExpertPolicy
 from carryflow.agents.gate import GatedPolicy
+from carryflow.core.errors import SettingsError
 from carryflow.env.settings import EnvSettings
 from carryflow.env.tape import MarketTape
 from carryflow.env.vector import VectorCryptoEnv
 from carryflow.training.hyperparameters import TrainSettings
 from carryflow.training.rl_modules import CarryModule, CarryPPOLearner
-from carryflow.training.runner import ArrayEnvRunner
+from carryflow.training.runner import REWARD, ArrayEnvRunner
 
 Policy = TypeVar("Policy", ExpertPolicy, GatedPolicy)
 CurvePoint = dict[str, float]
@@ -81,7 +82,15 @@ def learn(
 
     The same arguments give the same policy to the last bit on the same machine, as long as it samples in its
     own process (`train.runners` = 0).
+
+    Raises:
+        SettingsError: the environment wants more than the one fraction that a policy decides.
+
     """
+    if env.action != "fraction":
+        raise SettingsError(
+            f"policies decide one fraction of capital, env.action was {env.action}; set it to fraction"
+        )
     torch.set_num_threads(1)  # nets this small run at half the speed on two
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # it announces its own defaults as warnings
     with ray_cluster(train):
@@ -173,6 +182,7 @@ def _curve_point(iteration: int, result: Mapping[str, Any]) -> CurvePoint:
     }
     if "episode_return_mean" in sampled:
         point["episode_return_bp"] = float(sampled["episode_return_mean"])
+    point |= {f"reward_{term}": float(mean) for term, mean in sampled[REWARD].items()}
     point |= {ours: float(learned[theirs]) for theirs, ours in names.items() if theirs in learned}
     return point | {name: float(learned[name]) for name in learned if name.startswith("share_")}
 

@@ -13,7 +13,16 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
+from carryflow.env.layout import Told
+from carryflow.env.reward import N_TERMS, REWARD_TERMS
+
 Array = NDArray[Any]
+
+REWARD = "reward_terms"
+"""Metric of an iteration: the mean of each of `env.reward.REWARD_TERMS` over the steps sampled (bp)."""
+
+SAMPLES = 1_000
+"""Most samples of one iteration that its metrics are averaged over; RLlib forgets them after each."""
 
 
 @dataclass(slots=True)
@@ -65,7 +74,8 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]  # ray is unty
     """Sample steps of a NEXT_STEP-autoreset vector environment with flat observations and one action.
 
     The learner gets the rewards as they are, and of the observations what its module reads; the environment
-    gets the actions clipped to its box. Anything but sampling a number of steps is left to RLlib.
+    gets the actions clipped to its box. What the rewards are made of is logged under `REWARD`. Anything but
+    sampling a number of steps is left to RLlib.
     """
 
     def _sample(
@@ -97,6 +107,10 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]  # ray is unty
         steps = sum(len(episode) for episode in episodes)
         self._log_env_steps(metric=self._metrics_num_env_steps_sampled, num_steps=steps)
         self._increase_sampled_metrics(steps, sum(episode.is_done for episode in episodes))
+        means = self._terms.sum(axis=0) / steps
+        self.metrics.log_dict(
+            dict(zip(REWARD_TERMS, means.tolist(), strict=True)), key=REWARD, window=SAMPLES
+        )
         return episodes
 
     def _begin(self) -> None:
@@ -116,6 +130,8 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]  # ray is unty
         forward = module.forward_exploration if explore else module.forward_inference
         distribution = module.get_exploration_action_dist_cls()
         rollout.observations[0] = self._observations
+        told = env.simulator.told[:, Told.TERMS :]  # a view: each step writes into it, zeros for a reset
+        self._terms = np.zeros((self.num_envs, N_TERMS))
         with torch.inference_mode():
             for t in range(most):
                 inputs = forward({Columns.OBS: torch.from_numpy(rollout.observations[t])})[
@@ -129,6 +145,7 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]  # ray is unty
                 observations, rewards, terminated, truncated, _ = env.step(rollout.actions[t].clip(-1.0, 1.0))
                 rollout.observations[t + 1], rollout.rewards[t] = observations[:, module.seen], rewards
                 rollout.terminated[t], rollout.truncated[t] = terminated, truncated
+                self._terms += told
                 self._reset_next = terminated | truncated
                 wanted -= int(rollout.lived[t].sum())
                 if wanted <= 0:

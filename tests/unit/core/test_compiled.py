@@ -17,10 +17,10 @@ ASK = (
 )
 
 
-def ask(folder: Path) -> list[int]:
+def ask(folder: Path, question: str = ASK) -> list[int]:
     source = Path(carryflow.__file__).parents[1]
     answer = subprocess.run(
-        [sys.executable, "-c", ASK],
+        [sys.executable, "-c", question],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": f"{folder}:{source}", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
@@ -41,3 +41,16 @@ def test_a_changed_callee_in_another_file_is_compiled_anew(tmp_path: Path) -> No
     (room / "called.py").write_text(CALLED.format(5))
     assert ask(tmp_path) == [10, 0, 1]
     shutil.rmtree(room)
+
+
+def test_so_is_one_whose_callee_stands_in_another_folder_of_the_room(tmp_path: Path) -> None:
+    for folder in ("house", "house/room", "house/room/corner"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "__init__.py").write_text("")
+    (tmp_path / "house/room/corner/caller.py").write_text(CALLER.replace("room.called", "house.room.called"))
+    called = tmp_path / "house/room/called.py"
+    asked = ASK.replace("room.caller", "house.room.corner.caller")
+    called.write_text(CALLED.format(3))
+    assert ask(tmp_path, asked) == [6, 0, 1]
+    called.write_text(CALLED.format(5))
+    assert ask(tmp_path, asked) == [10, 0, 1]

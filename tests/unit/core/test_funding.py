@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from carryflow.core.costs import YEAR_MS
 from carryflow.core.errors import CoverageError, MarketDataError
-from carryflow.core.funding import annualise, settlement_cash_per_base
-from carryflow.core.ledger import Column, fill_perp, open_account, settle
+from carryflow.core.funding import HOURS_PER_YEAR, annualise, settlement_cash, settlement_cash_per_base
+from carryflow.core.instrument import ContractType
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -42,24 +43,16 @@ def test_a_settlement_pays_who_decided_before_it_and_not_who_decides_at_it() -> 
     close_ms = np.array([7, 8, 9]) * HOUR_MS
     at_eight = settlement_cash_per_base(close_ms, close_ms[1:2], np.array([0.001]), np.array([100.0]))
     assert at_eight.tolist() == [0.0, pytest.approx(-0.1), 0.0]
+    coins = settlement_cash(
+        ContractType.INVERSE, close_ms, close_ms[1:2], np.array([0.001]), np.array([100.0])
+    )
+    assert coins.tolist() == [0.0, pytest.approx(-0.00001), 0.0]
     before_the_first = settlement_cash_per_base(close_ms, close_ms[:1], np.array([0.001]), np.array([100.0]))
     assert before_the_first.tolist() == [0.0, 0.0, 0.0]
-
-
-@pytest.mark.pitfall("P02")
-@pytest.mark.parametrize(
-    ("qty", "rate", "cash"),
-    [(2.0, 0.001, -0.2), (-2.0, 0.001, 0.2), (2.0, -0.001, 0.2), (-2.0, -0.001, -0.2)],
-)
-def test_a_positive_rate_debits_longs_and_credits_shorts(qty: float, rate: float, cash: float) -> None:
-    account = np.zeros(len(Column))
-    open_account(account, 1000.0, 0.5, 100.0, 100.0)
-    fill_perp(account, qty, 100.0, 100.0, 0.0)
-    close_ms = np.array([0, HOUR_MS])
-    per_base = settlement_cash_per_base(close_ms, close_ms[1:], np.array([rate]), np.array([100.0]))
-    settle(account, per_base[1])
-    assert account[Column.FUNDING] == pytest.approx(cash)
-    assert account[Column.PERP_WALLET] == pytest.approx(500.0 + cash)
+    after_the_last = settlement_cash_per_base(
+        close_ms, close_ms[2:] + 1, np.array([0.001]), np.array([100.0])
+    )
+    assert after_the_last.tolist() == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.pitfall("P03")
@@ -72,11 +65,14 @@ def test_an_interval_that_changes_under_a_position_pays_the_sum_of_its_settlemen
 
 
 @pytest.mark.pitfall("P05")
-@pytest.mark.parametrize("missing", ["rate", "mark"])
+@pytest.mark.parametrize(
+    ("missing", "given"),
+    [("rate", np.nan), ("rate", np.inf), ("mark", np.nan), ("mark", 0.0), ("mark", -1.0)],
+)
 def test_a_missing_rate_or_mark_is_an_error_that_names_the_hour(
-    month: dict[str, np.ndarray], missing: str
+    month: dict[str, np.ndarray], missing: str, given: float
 ) -> None:
-    month[missing][3] = np.nan
+    month[missing][3] = given
     with pytest.raises(CoverageError, match=r"1 of 90 settlements .* 1970-01-02T08:00Z"):
         settlement_cash_per_base(np.arange(0, 30 * DAY_MS, HOUR_MS), **month)
 
@@ -87,3 +83,9 @@ def test_instants_out_of_order_are_refused(month: dict[str, np.ndarray]) -> None
         settlement_cash_per_base(np.arange(0, 30 * DAY_MS, HOUR_MS), **month)
     with pytest.raises(MarketDataError, match="interval must be positive"):
         annualise(0.0001, 0.0)
+
+
+def test_a_year_has_365_days_whatever_the_interval() -> None:
+    assert annualise(0.0001, 8.0) == pytest.approx(0.0001 * 3 * 365)
+    assert annualise(0.0001, 1.0) == pytest.approx(0.0001 * 24 * 365)
+    assert (HOURS_PER_YEAR, YEAR_MS) == (8_760, 31_536_000_000)

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from carryflow.core.account import PARTS, Column
 from carryflow.core.costs import CostSettings, MarginSettings
 from carryflow.core.errors import ActionError, MarketDataError, SchemaMismatchError
-from carryflow.core.ledger import PARTS, Column
-from carryflow.env.settings import EnvSettings, RiskSettings
+from carryflow.env.settings import EnvSettings
 from carryflow.env.simulator import HedgedSimulator
 from carryflow.env.tape import MarketTape, PairLots
 from carryflow.features.spec import FeatureSpec
@@ -153,8 +153,8 @@ def test_a_thin_margin_is_liquidated_by_a_rise_of_a_tenth(
         market[name][1:] = 111.0
     simulator = start(make_tape(n=4, lookback=1, **market), free.model_copy(update={"spot_share": 0.9}), 1.0)
     assert simulator.step([1.0]).terminated[0]
-    # 90 coins short on a margin of 1000 lose 990; the venue's fee takes the 10 that are left
-    assert simulator.attribution["liquidation"][0] == pytest.approx(-10.0)
+    # 90 coins short on a margin of 1000 are closed at 110.67, where 0.4 % are left; the fee takes them
+    assert simulator.attribution["liquidation"][0] == pytest.approx(-0.004 * 10_000 / 1.004)
     assert simulator.equity[0] == pytest.approx(9990.0)
 
 
@@ -221,6 +221,8 @@ def test_an_account_must_be_reset_where_a_window_and_a_step_are_left(
 ) -> None:
     simulator = HedgedSimulator([make_tape(n=10, lookback=4)], 1, free)
     assert simulator.step([1.0]).reward[0] == 0.0, "an account that was never opened rests"
+    assert simulator.row[0] == 3, "where a whole window is to be seen"
+    assert np.array_equal(simulator.observe()[0, :8], simulator.tapes[0].features[:4].reshape(-1))
     for row in (2, 9):
         with pytest.raises(MarketDataError, match=r"choose one of 3 to 8"):
             simulator.reset(0, 0, row)
@@ -247,35 +249,6 @@ def test_an_episode_is_cut_after_its_bars_or_at_the_end_of_the_tape(
     cut = [simulator.step([0.0, 0.0]).truncated.tolist() for _ in range(7)]
     assert cut == [[False, False]] * 2 + [[True, False]] * 4 + [[True, True]]
     assert simulator.row.tolist() == [5, 9]
-
-
-def test_each_price_of_risk_takes_what_its_name_says(make_tape: TapeMaker, free: EnvSettings) -> None:
-    tape = make_tape(seed=3)
-    plain, profit = run(tape, free, (1.0, -1.0))
-    peak = 10_000.0 + np.maximum(np.maximum.accumulate(profit.cumsum()), 0.0)
-    fallen = 1e4 * (1 - (10_000.0 + profit.cumsum()) / peak)
-    variance, alpha = [], 2 / 25
-    for step in plain:
-        variance.append((1 - alpha) * (variance[-1] if variance else 0.0) + alpha * step**2)
-    for name, risk in {"lambda_vol": np.sqrt(variance), "lambda_dd": fallen}.items():
-        priced = free.model_copy(update={"risk": free.risk.model_copy(update={name: 0.3})})
-        reward, same = run(tape, priced, (1.0, -1.0))
-        assert np.array_equal(same, profit), "risk is priced, not paid"
-        assert reward == pytest.approx(plain - 0.3 * risk)
-    turnover, _ = run(
-        tape, free.model_copy(update={"risk": RiskSettings(lambda_vol=0, lambda_to=0.1)}), (1.0,)
-    )
-    once, _ = run(tape, free, (1.0,))
-    assert once[0] - turnover[0] == pytest.approx(0.1 * 1e4 * 0.5 * (1 + tape.perp[2] / tape.spot[2]))
-    assert once[1] == turnover[1]
-
-
-def run(tape: MarketTape, settings: EnvSettings, actions: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    simulator = start(tape, settings)
-    steps = []
-    while simulator.running[0]:
-        steps.append(simulator.step([actions[len(steps) // 5 % len(actions)]]))
-    return np.array([s.reward[0] for s in steps]), np.array([s.profit_quote[0] for s in steps])
 
 
 def test_the_observation_is_the_window_then_the_position(make_tape: TapeMaker) -> None:
@@ -348,3 +321,21 @@ def test_no_tape_or_tapes_of_two_specs_are_refused(make_tape: TapeMaker) -> None
         HedgedSimulator([], 1, EnvSettings())
     with pytest.raises(SchemaMismatchError, match="differ in their feature specs"):
         HedgedSimulator([make_tape(), make_tape(spec=FeatureSpec(("x", "y"), 3))], 1, EnvSettings())
+
+
+def test_observations_are_never_written_beyond_the_array_that_takes_them(make_tape: TapeMaker) -> None:
+    simulator = HedgedSimulator([make_tape()], 4, EnvSettings())
+    simulator.reset(range(4), 0, 20)
+    size = simulator.observation_size
+    wide = np.full((4, size + 3), 7.0, np.float32)
+    assert np.array_equal(simulator.observe(wide)[:, :size], simulator.observe())
+    simulator.play(np.zeros((4, 1)), wide)
+    assert (wide[:, size:] == 7.0).all(), "what is behind an observation is somebody else's"
+    for wrong in (wide[:2], wide[:, : size - 1].copy(), wide[:, :size], wide.astype(np.float64), wide[0]):
+        with pytest.raises(SchemaMismatchError, match=f"need a writable.* \\(4, {size}\\)"):
+            simulator.observe(wrong)
+        with pytest.raises(SchemaMismatchError, match="leave it out"):
+            simulator.play(np.zeros((4, 1)), wrong)
+    for actions in (np.zeros((2, 1)), np.zeros((4, 3)), np.zeros(4)):
+        with pytest.raises(ActionError, match=r"expected actions \(4, 1 or 2\)"):
+            simulator.play(actions, wide)

@@ -11,7 +11,7 @@ import pytest
 
 from carryflow.core.errors import CoverageError, MarketDataError, SchemaMismatchError
 from carryflow.core.instrument import ContractType
-from carryflow.env.tape import MarketTape, PairLots, load_tapes, same_decisions
+from carryflow.env.tape import Liquidity, MarketTape, PairLots, load_tapes, same_decisions
 from carryflow.features.dataset import MARKET_COLUMNS, write_dataset
 from carryflow.features.spec import FeatureSpec
 from carryflow.features.split import Split
@@ -46,8 +46,60 @@ def test_features_of_another_spec_are_refused(make_tape: TapeMaker) -> None:
 def test_too_few_rows_and_uneven_columns_are_refused(make_tape: TapeMaker) -> None:
     with pytest.raises(MarketDataError, match="leave no step"):
         make_tape(n=3, lookback=3)
-    with pytest.raises(MarketDataError, match="59 rows of perp, expected 60"):
+    with pytest.raises(
+        MarketDataError, match=r"ABC: perp is float64 \(59,\), expected an array float64 \(60,\)"
+    ):
         make_tape(perp=np.full(59, 100.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "malformed", "message"),
+    [
+        (
+            "decision_ms",
+            lambda rows: rows.astype(float),
+            r"decision_ms is float64 \(60,\), expected .* int64",
+        ),
+        ("tradable", lambda rows: np.where(rows, 1.0, np.nan), "tradable is float64 .* bool"),
+        ("spot", lambda rows: rows[:, None], r"spot is float64 \(60, 1\)"),
+        ("perp", lambda rows: rows.tolist(), "perp is list"),
+        ("mark", lambda rows: rows.astype(np.float32), "mark is float32"),
+        ("settlement_cash", lambda rows: rows - 1e308, "settlement of all that .* in 60 of 60 rows"),
+        ("features", lambda rows: rows.tolist(), "float64 .* the spec wants"),
+    ],
+)
+def test_rows_of_another_type_or_beyond_all_measure_are_refused_by_name(
+    make_tape: TapeMaker, name: str, malformed: Callable[[np.ndarray], object], message: str
+) -> None:
+    tape = make_tape()
+    with pytest.raises((MarketDataError, SchemaMismatchError), match=f"ABC: .*{message}"):
+        replace(tape, **{name: malformed(getattr(tape, name))})
+
+
+def test_an_inverse_settlement_is_measured_in_coins(make_tape: TapeMaker) -> None:
+    paid = np.full(60, 0.9 / make_tape().mark.max())
+    make_tape(kind=ContractType.INVERSE, settlement_cash=paid)
+    with pytest.raises(CoverageError, match="settlement of all that a position is worth"):
+        make_tape(kind=ContractType.INVERSE, settlement_cash=2.0 * paid)
+
+
+@pytest.mark.parametrize("size", [np.nan, np.inf, -0.1])
+@pytest.mark.parametrize("name", ["spot_base", "perp", "min_notional_quote"])
+def test_an_order_size_that_no_venue_asks_for_is_refused(name: str, size: float) -> None:
+    with pytest.raises(MarketDataError, match=f"{name} must be finite and at least 0, was {size}"):
+        PairLots(**{name: size})
+
+
+def test_a_book_of_no_two_legs_or_without_a_price_is_refused(make_tape: TapeMaker) -> None:
+    book = np.ones((60, 2))
+    with pytest.raises(MarketDataError, match=r"depth_quote is float64 \(60,\), expected .* \(60, 2\)"):
+        Liquidity(book, book[:, 0], book)
+    with pytest.raises(MarketDataError, match="59 rows of liquidity, expected 60"):
+        make_tape(liquidity=Liquidity(book[:59], book[:59], book[:59]))
+    for spread in (np.inf, 1e4):
+        with pytest.raises(CoverageError, match="half_spread_bp of 10000 or more, hence no price, in 60"):
+            make_tape(liquidity=Liquidity(spread * book, book, book))
+    make_tape(liquidity=Liquidity(np.nan * book, np.inf * book, book))
 
 
 def test_a_slice_decides_from_its_start_on_and_remembers_the_window_before(make_tape: TapeMaker) -> None:
@@ -163,7 +215,7 @@ def test_what_happens_between_two_marks_is_checked_and_cut_with_the_rest(make_ta
         replace(wild, mark_low=np.full(60, np.nan))
     with pytest.raises(CoverageError, match="no deleveraged fraction in 60"):
         replace(wild, deleveraged=np.full(60, 1.5))
-    with pytest.raises(MarketDataError, match="3 rows of mark_low, expected 60"):
+    with pytest.raises(MarketDataError, match=r"mark_low is float64 \(3,\)"):
         replace(wild, mark_low=tape.mark[:3])
     with pytest.raises(MarketDataError, match="a perpetual, linear or inverse, was spot"):
         replace(tape, kind=ContractType.SPOT)

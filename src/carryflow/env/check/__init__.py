@@ -1,0 +1,1 @@
+"""What every trading environment must keep to, tried on markets that are made to expose it."""
