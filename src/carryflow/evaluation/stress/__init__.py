@@ -1,0 +1,1 @@
+"""What policies do under stress: played, judged, and shown."""
