@@ -1,6 +1,9 @@
 """The command line: one of the two places that wire the rooms together."""
 
-from carryflow.cli import commands, data, feast, features, platform  # noqa: F401 - each adds its commands
+from carryflow.cli import commands  # noqa: F401 - each module adds its commands; the loop's come first
+
+# isort: split
+from carryflow.cli import backtest, data, feast, features, platform, stress  # noqa: F401
 from carryflow.cli.app import main
 
 __all__ = ["main"]
