@@ -1,5 +1,6 @@
 """Always hedged on recorded hours: the product's path against a recomputation that shares no code with it."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from carryflow.features.spec import FeatureSettings, FeatureSpec
 from carryflow.features.split import Split
 from carryflow.market.data import DataSettings
 from carryflow.market.store import read_leg
+
+Reader = Callable[[Path, str, np.ndarray], tuple[np.ndarray, ...]]
 
 HOUR_MS = 3_600_000
 YEAR_MS = 365 * 24 * HOUR_MS
@@ -54,7 +57,7 @@ def hedged(bitcoin: MarketTape) -> HedgedSimulator:
     return simulator
 
 
-def recomputed_growth(folder: Path) -> float:
+def recomputed_growth(folder: Path, read_plainly: Reader) -> float:
     """Compound the hedge in plain numpy, from the files alone: equity at the end for 1 at the start.
 
     Between two resizings q coins are held long spot and short perpetual, so equity is what it was, plus q
@@ -62,25 +65,8 @@ def recomputed_growth(folder: Path) -> float:
     comes when the coins are worth a quarter more or less than half of equity. Prices are those of the bar
     that closes at each hour.
     """
-    spot, perp = (pl.read_parquet(folder / f"{leg}_BTC.parquet") for leg in ("spot", "perp"))
     hours = np.arange(START_MS, END_MS + 1, HOUR_MS)
-
-    def at_close(table: pl.DataFrame) -> np.ndarray:
-        closes = table["timestamp"].dt.epoch("ms").to_numpy() + HOUR_MS
-        return table["close"].to_numpy()[np.searchsorted(closes, hours, side="right") - 1]
-
-    spot_close, perp_close = at_close(spot), at_close(perp)
-    paid = perp.filter(pl.col("funding_rate").is_not_null())
-    received = np.zeros(len(hours))
-    for stamp, rate, mark in zip(
-        paid["timestamp"].dt.epoch("ms"),
-        paid["funding_rate"],
-        paid["mark_open"].fill_null(paid["open"]),
-        strict=True,
-    ):
-        if START_MS < stamp <= END_MS:  # the hour at which the hedge is opened pays those who came before
-            received[(stamp - START_MS) // HOUR_MS] = rate * mark
-
+    spot_close, perp_close, _, received = read_plainly(folder, "BTC", hours)
     equity, coins, now = 1.0, 0.0, 0
     while now < len(hours) - 1:
         wanted = 0.5 * equity / spot_close[now]
@@ -107,10 +93,10 @@ def yearly(growth: float) -> float:
 
 @pytest.mark.pitfall("P01")
 def test_the_simulator_agrees_with_an_independent_recomputation(
-    hedged: HedgedSimulator, real_data: Path
+    hedged: HedgedSimulator, real_data: Path, read_plainly: Reader
 ) -> None:
     simulated = yearly(hedged.equity[0] / 100_000.0)
-    recomputed = yearly(recomputed_growth(real_data / "crypto"))
+    recomputed = yearly(recomputed_growth(real_data / "crypto", read_plainly))
     assert abs(simulated - recomputed) < 0.001
     assert simulated == pytest.approx(0.069, abs=0.001)
     assert recomputed == pytest.approx(0.069, abs=0.001)

@@ -1,5 +1,6 @@
 """SOL over 2022, always hedged: the year in which the trade lost, and what it lost to."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from carryflow.env.settings import EnvSettings
 from carryflow.evaluation.hours import PRICES, Eyes, read_hours
 from carryflow.evaluation.replay import Replay, replay
 from carryflow.market.data import DataSettings
+
+Reader = Callable[[Path, str, np.ndarray], tuple[np.ndarray, ...]]
 
 HOUR_MS = 3_600_000
 YEAR = datetime(2022, 1, 1, tzinfo=UTC), datetime(2023, 1, 1, tzinfo=UTC)
@@ -40,33 +43,15 @@ def hedged(real_data: Path) -> Replay:
     return replay([tape], np.ones((len(tape), 1)), EnvSettings(costs=costs, hysteresis=DRIFT), closes=False)
 
 
-def recomputed(folder: Path) -> dict[str, float]:
+def recomputed(folder: Path, read_plainly: Reader) -> dict[str, float]:
     """Follow the hedge in plain numpy, from the files alone: what funding, basis and fees came to (quote).
 
     Half of equity is coins, held against as many coins of the perpetual sold; a position that drifts a
     quarter from that is brought back, and pays for what it trades. A settlement pays rate · mark for each
     coin that stood against it at that hour. Prices are those of the bar that closes at each hour.
     """
-    spot, perp = (pl.read_parquet(folder / f"{leg}_SOL.parquet") for leg in ("spot", "perp"))
     hours = np.arange(START_MS + HOUR_MS, END_MS, HOUR_MS)
-
-    def at_close(table: pl.DataFrame, column: str = "close") -> np.ndarray:
-        closes = table["timestamp"].dt.epoch("ms").to_numpy() + HOUR_MS
-        return table[column].to_numpy()[np.searchsorted(closes, hours, side="right") - 1]
-
-    coins_at, perp_at = at_close(spot), at_close(perp)
-    marks = at_close(perp.with_columns(pl.coalesce("mark_close", "close").alias("mark")), "mark")
-    paid = perp.filter(pl.col("funding_rate").is_not_null())
-    received = np.zeros(len(hours))
-    for stamp, rate, mark in zip(
-        paid["timestamp"].dt.epoch("ms"),
-        paid["funding_rate"],
-        paid["mark_open"].fill_null(paid["open"]),
-        strict=True,
-    ):
-        if hours[0] < stamp <= hours[-1]:
-            received[(stamp - hours[0]) // HOUR_MS] = rate * mark
-
+    coins_at, perp_at, marks, received = read_plainly(folder, "SOL", hours)
     parts = {"funding": 0.0, "basis": 0.0, "fees": 0.0}
     coins = 0.0
     for now in range(len(hours)):
@@ -96,8 +81,10 @@ def test_it_lost_a_fifth_of_its_capital_and_most_of_that_to_funding(hedged: Repl
     assert not hedged.terminated[0]
 
 
-def test_an_independent_recomputation_finds_the_same_parts(hedged: Replay, real_data: Path) -> None:
-    for name, quote in recomputed(real_data / "crypto").items():
+def test_an_independent_recomputation_finds_the_same_parts(
+    hedged: Replay, real_data: Path, read_plainly: Reader
+) -> None:
+    for name, quote in recomputed(real_data / "crypto", read_plainly).items():
         assert hedged.parts[name][0] == pytest.approx(quote, abs=0.001 * CAPITAL), name
 
 

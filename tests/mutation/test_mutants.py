@@ -173,10 +173,11 @@ SLIPS: dict[str, list[tuple[str, str, str]]] = {
         ("balance > brackets[-1, 0]", "balance > brackets[0, 0]", "higher brackets are skipped"),
         ("account, mark) * mark", "account, mark)", "coins are compared with quote"),
         (
-            "        return price\n    return worst",
-            "        return worst\n    return worst",
+            "        return price\n    return before",
+            "        return worst\n    return before",
             "the worst mark closes",
         ),
+        ("    return before\n", "    return worst\n", "an account that is gone already loses the way too"),
         ("min(before, worst) <= price", "price", "a position is closed on a mark that never came"),
         ("loss = min(fee,", "loss = max(fee,", "a liquidation takes the whole wallet"),
         ("loss = min(fee, account[Column.PERP_WALLET])", "loss = fee", "a wallet goes below zero"),

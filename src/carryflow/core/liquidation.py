@@ -44,9 +44,8 @@ def is_liquidated(account: Account, mark: float, brackets: NDArray[np.float64]) 
 def liquidation_mark(account: Account, worst: float, brackets: NDArray[np.float64]) -> float:
     """Return the mark on which the venue closes an account that is liquidated on its way to `worst`.
 
-    On the way from the account's mark the margin is gone at one price, and it is closed there. Where it is
-    gone before the way begins, a settlement has taken it at an instant that nobody recorded: it is closed at
-    the worst mark.
+    On the way from the account's mark the margin is gone at one price, and it is closed there. Where a
+    settlement or a loan took the margin before the way began, it is closed at the mark where it began.
 
     Args:
         account: one row of the ledger, liquidated on `worst`.
@@ -62,7 +61,7 @@ def liquidation_mark(account: Account, worst: float, brackets: NDArray[np.float6
     before = account[Column.MARK]
     if min(before, worst) <= price <= max(before, worst):
         return price
-    return worst
+    return before
 
 
 @compiled

@@ -67,7 +67,7 @@ class HedgedSimulator(Accounts):
 
     A liquidation ends an episode, but only once the account is flat: its coins are sold at the row that
     liquidated it or, if that market is halted, at the first that trades, and no action is heard until then.
-    If the tape ends before, the episode is truncated with the coins unsold.
+    If the tape ends before, or the episode's bars do, it is truncated with the coins unsold.
 
     Attributes:
         decision_ms: the instants of all tapes, one after the other (UTC ms).

@@ -110,7 +110,7 @@ def test_an_account_is_closed_where_its_margin_was_gone_on_the_way_to_the_worst_
     fill_perp(long, 10_000.0, 100.0, 100.0, 0.0)
     assert liquidation_mark(long, 40.0, BRACKETS) == pytest.approx(50.2), "100 + 100 coins, 10 040 quote"
     gone = hedged(5000.0, 40.0, 50.0)  # 50 are needed at 100: a settlement took them
-    assert liquidation_mark(gone, 101.0, ONE_PERCENT) == 101.0
+    assert liquidation_mark(gone, 101.0, ONE_PERCENT) == 100.0, "where the way to the worst mark begins"
 
 
 def test_without_a_position_nothing_is_liquidated() -> None:

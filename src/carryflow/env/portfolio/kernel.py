@@ -100,7 +100,7 @@ def find_closing_marks(coins: Floats, worst: Floats, brackets: Floats, closing: 
     """Fill in the marks on which the venue closes coins that are liquidated on their way to their `worst`.
 
     As of one account (`core.liquidation.liquidation_mark`): where the margin of all is gone, their marks
-    moving in step; at the worst, if it was gone before they moved.
+    moving in step; at the marks where they began, if it was gone before they moved.
     """
     alive, gone = -1.0, 1.0  # parts of the way; the first that is asked about is none of it
     for _ in range(_HALVINGS):
@@ -109,10 +109,10 @@ def find_closing_marks(coins: Floats, worst: Floats, brackets: Floats, closing: 
             closing[k] = coins[k, Column.MARK] + part * (worst[k] - coins[k, Column.MARK])
         if not is_group_liquidated(coins, closing, brackets):
             alive = part
-        elif part == 0.0:
-            break
         else:
             gone = part
+            if part == 0.0:
+                break
     for k in range(len(coins)):
         closing[k] = coins[k, Column.MARK] + gone * (worst[k] - coins[k, Column.MARK])
 
