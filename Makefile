@@ -6,6 +6,7 @@ SHELL := bash
 
 PYTHON ?= python3.11
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
@@ -56,16 +57,26 @@ lint: setup
 	$(BIN)/shellcheck .ci/run
 
 # make bench  benchmarks, as ratios against a named baseline
-bench: setup
+bench: setup $(PEERS)/.installed
 	$(BIN)/pytest tests/bench --benchmark-only
 
-# make lock   resolve pyproject.toml anew (torch's CUDA packages are left out: CPU images and laptops do not need them)
+# what others run at the same work does not install beside our lock (fsspec, pandas), so it has an environment of its own
+$(PEERS)/.installed: requirements.peers.lock | setup
+	@echo "setting up $(PEERS) (2 GB, once)"
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	VIRTUAL_ENV=$(PEERS) $(BIN)/uv pip install --quiet --no-deps -r requirements.peers.lock
+	@touch $@
+
+# make lock   resolve pyproject.toml and requirements.peers.in anew (torch's CUDA packages are left out: CPU images and laptops do not need them)
 lock: setup
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip compile --quiet pyproject.toml --extra dev --python-version 3.11 --no-annotate --no-header \
 	  --no-emit-package torch --constraint requirements.lock | grep -vE '^(nvidia-|cuda-|triton)' > requirements.lock.new
 	mv requirements.lock.new requirements.lock
+	$(BIN)/uv pip compile --quiet requirements.peers.in --python-version 3.11 --no-annotate --no-header \
+	  --constraint requirements.peers.lock --output-file requirements.peers.lock.new
+	mv requirements.peers.lock.new requirements.peers.lock
 
 # make clean  remove what runs and tests made; keep the environment
 clean:
 	rm -rf data runs registry markets feature_repo_state build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
-	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './$(VENV)/*' -not -path './$(PEERS)/*' -prune -exec rm -rf {} +
