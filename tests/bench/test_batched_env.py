@@ -94,7 +94,7 @@ def test_a_step_of_64_accounts_is_as_fast_as_promised(
     print(*(f"{ours}: {ratio:.1f} × {other}" for (ours, other), ratio in ratios.items()), sep="; ")  # noqa: T201
     assert ratios["copy=True", "envpool CartPole-v1"] >= 12
     assert ratios["copy=True", "gym-trading-env"] >= 150
-    assert ratios["copy=False", "gym-trading-env"] >= 190  # 200 are promised, 197 to 200 were measured
+    assert ratios["copy=False", "gym-trading-env"] >= 190  # about 200: 196 to 206 in seven runs
 
 
 def test_how_it_grows_is_said(make_tape: TapeMaker, benchmark: BenchmarkFixture) -> None:
