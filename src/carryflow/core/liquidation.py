@@ -58,7 +58,7 @@ def liquidation_mark(account: Account, worst: float, brackets: NDArray[np.float6
         price = liquidation_price(wallet, qty, account[Column.PERP_ENTRY], brackets)
     else:
         price = inverse_liquidation_price(wallet, qty, account[Column.PERP_ENTRY], brackets)
-    before = account[Column.MARK]
+    before: float = account[Column.MARK]
     if min(before, worst) <= price <= max(before, worst):
         return price
     return before
