@@ -194,8 +194,8 @@ class HedgedSimulator(Accounts):
         Args:
             actions: fraction of capital to have in the hedged trade, in [−1, 1].
             margin_ratio: margin over notional of a full position, in the range of the settings (N,) or one
-                for all: a ratio r keeps 1 / (1 + r) of equity in the spot wallet from the next trade on. None
-                keeps the settings' `spot_share`.
+                for all: a ratio r keeps 1 / (1 + r) of equity in the spot wallet. Cash is moved for it as
+                soon as the market trades, with or without a trade. None keeps the settings' `spot_share`.
 
         Raises:
             ActionError: an action or a ratio is NaN, infinite or out of its range; no account has moved.

@@ -60,7 +60,7 @@ class VectorCryptoEnv(VectorEnv[Floats, Floats, NDArray[Any]]):
             seed: fixes the starts until `reset` gives another.
             copy: give out arrays that stay as they are. Without, observations, rewards and flags are the
                 environment's own, and the next step overwrites them: enough for a loop that copies what it
-                keeps, and a tenth faster. Observations then are a view of rows that end on a cache line.
+                keeps, and a sixth faster. Observations then are a view of rows that end on a cache line.
 
         """
         self.num_envs = num_envs

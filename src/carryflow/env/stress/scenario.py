@@ -1,5 +1,6 @@
 """A stress scenario: parameters with units and a source, and a pure function from market to market."""
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -48,6 +49,6 @@ class Scenario(Section):
         for name, field in type(self).model_fields.items():
             yield name, getattr(self, name), field.description or ""
 
+    @abstractmethod
     def strike(self, market: StressMarket) -> StressMarket:
         """Give the market as it is under this stress; the hours before the shock stay as they were."""
-        raise NotImplementedError
