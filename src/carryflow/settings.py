@@ -18,6 +18,7 @@ from carryflow.core.errors import SettingsError
 from carryflow.core.section import Section
 from carryflow.env.settings import EnvSettings
 from carryflow.evaluation.evidence import EvaluationSettings
+from carryflow.execution.settings import ExecutionSettings
 from carryflow.features.spec import FeatureSettings
 from carryflow.features.split import SplitSettings
 from carryflow.market.data import DataSettings
@@ -64,6 +65,7 @@ class Settings(Section):
     evaluation: EvaluationSettings = EvaluationSettings()
     promotion: PromotionSettings = PromotionSettings()
     serving: ServingSettings = ServingSettings()
+    execution: ExecutionSettings = ExecutionSettings()
 
     @property
     def home_dir(self) -> Path:

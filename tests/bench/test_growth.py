@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from carryflow.core.leg import LEGS
 from carryflow.features.build import build_features, read_frame
 from carryflow.features.dataset import split_rows, write_dataset
 from carryflow.features.rolling import rolling_moments
@@ -15,7 +16,6 @@ from carryflow.features.series import open_series
 from carryflow.features.spec import FeatureSettings
 from carryflow.features.split import SplitSettings
 from carryflow.market.data import DataSettings
-from carryflow.market.schema import LEGS
 from carryflow.market.store import merge_leg
 from carryflow.market.timeframe import HOUR_MS, Timeframe, bar_ms
 

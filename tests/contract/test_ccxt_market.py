@@ -11,10 +11,11 @@ import polars as pl
 import pytest
 
 from carryflow.core.errors import CoverageError, MarketDataError, RetryableError, UnknownTickerError
+from carryflow.core.leg import LEGS, Leg
 from carryflow.market.contracts import contract_at, read_contracts
 from carryflow.market.data import DataSettings
 from carryflow.market.gaps import KnownGap, read_gaps
-from carryflow.market.schema import BAR_MS, LEGS, OPTIONAL_COLUMNS, Leg
+from carryflow.market.schema import BAR_MS, OPTIONAL_COLUMNS
 from carryflow.market.settlements import read_settlements
 from carryflow.market.store import merge_leg, read_leg, read_source
 from carryflow.market.synthetic import SyntheticSettings

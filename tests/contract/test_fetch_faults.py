@@ -21,8 +21,8 @@ from carryflow.core.errors import (
     UnknownTickerError,
     VenueError,
 )
+from carryflow.core.leg import LEGS
 from carryflow.market.data import DataSettings
-from carryflow.market.schema import LEGS
 from carryflow.market.store import read_leg
 from carryflow.market.synthetic import SyntheticSettings
 from carryflow.venues.ccxt_market import MarketSnapshot, VenueSettings, fetch_market

@@ -14,9 +14,10 @@ import polars as pl
 import pytest
 
 from carryflow.core.errors import VenueError
+from carryflow.core.leg import LEGS, Leg
 from carryflow.market.coins import COINS
 from carryflow.market.premium import settled_rate
-from carryflow.market.schema import BAR_MS, LEGS, TIMESTAMP, Leg
+from carryflow.market.schema import BAR_MS, TIMESTAMP
 from carryflow.market.synthetic import SyntheticSettings
 from carryflow.market.timeframe import Timeframe, bar_ms
 from carryflow.venues.connection import redirect

@@ -18,10 +18,11 @@ from aiohttp import web
 
 from carryflow.core.errors import CoverageError, MarketDataError, SettingsError, UnknownTickerError
 from carryflow.core.instrument import ContractType
+from carryflow.core.leg import Leg
 from carryflow.market.contracts import read_contracts
 from carryflow.market.data import DataSettings
 from carryflow.market.gaps import KnownGap
-from carryflow.market.schema import BAR_MS, Leg
+from carryflow.market.schema import BAR_MS
 from carryflow.market.store import read_leg, read_source
 from carryflow.market.timeframe import HOUR_MS
 from carryflow.venues.ccxt_market import MarketSnapshot, VenueSettings, fetch_market

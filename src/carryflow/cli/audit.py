@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from carryflow.core.leg import LEGS
 from carryflow.env.settings import EnvSettings
 from carryflow.env.simulator import HedgedSimulator
 from carryflow.env.tape import tape_of
@@ -17,7 +18,7 @@ from carryflow.features.dataset import Dataset
 from carryflow.features.sentiment import read_sentiment
 from carryflow.features.spec import SENTIMENT_FEATURE
 from carryflow.market.data import to_ms
-from carryflow.market.schema import BOOK_COLUMNS, LEGS
+from carryflow.market.schema import BOOK_COLUMNS
 from carryflow.market.store import read_leg
 from carryflow.settings import Settings
 

@@ -101,9 +101,9 @@ def import_files(
 ) -> None:
     """Import recorded bars, marks, funding, depth, checked before the first write, to their venue's home."""
     from carryflow.cli.loop import alone
+    from carryflow.core.leg import LEGS
     from carryflow.market.imports.importer import import_market
     from carryflow.market.imports.options import ImportOptions
-    from carryflow.market.schema import LEGS
 
     settings = resolve(config, override, venue=venue, timeframe=timeframe)
     if settings.home is None and settings.venue.name == "simulated":

@@ -18,6 +18,7 @@ import polars as pl
 from carryflow.core.atomic import write_atomically
 from carryflow.core.errors import MarketDataError
 from carryflow.core.instrument import ContractType
+from carryflow.core.leg import LEGS
 from carryflow.features.alignment import feature_bar_ms
 from carryflow.features.frame import build_frame
 from carryflow.features.sentiment import read_sentiment
@@ -26,7 +27,6 @@ from carryflow.market.contracts import ContractTerms, contract_at, read_contract
 from carryflow.market.data import DataSettings, to_ms
 from carryflow.market.gaps import read_gaps
 from carryflow.market.parquet import write_table
-from carryflow.market.schema import LEGS
 from carryflow.market.store import market_version, read_leg
 
 TABLE = "frame.parquet"

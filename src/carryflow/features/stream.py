@@ -1,12 +1,12 @@
 """The features of the newest bar, one bar at a time, by the functions that make them in a batch."""
 
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from carryflow.core.errors import CoverageError
+from carryflow.core.leg import Leg
 from carryflow.features.alignment import (
     AlignedHours,
     align_legs,
@@ -18,13 +18,11 @@ from carryflow.features.alignment import (
 from carryflow.features.frame import DEFAULT_FEATURES, WARM_UP_HOURS, assemble
 from carryflow.features.sentiment import with_sentiment
 from carryflow.features.spec import FeatureSettings, FeatureSpec
+from carryflow.market.closed_bars import Row
 from carryflow.market.data import DataSettings
 from carryflow.market.schedule import MAX_INTERVAL_MS, read_schedule
-from carryflow.market.schema import Leg, leg_columns, name_rows, validate_leg
+from carryflow.market.schema import leg_columns, name_rows, validate_leg
 from carryflow.market.timeframe import HOUR_MS
-
-Row = dict[str, Any]
-"""One bar by the column names of its leg's table; `timestamp` is its open (UTC)."""
 
 SCHEDULE_DAYS = 60
 """Days of settlements kept: an interval is read off several of them, and those at the edge of what is known

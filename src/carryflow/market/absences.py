@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from carryflow.core.leg import LEGS, Leg
 from carryflow.market.data import DataSettings, to_ms
 from carryflow.market.gaps import KnownGap
 from carryflow.market.ledger import Absence, name_minute
 from carryflow.market.schedule import MAX_INTERVAL_MS, Schedule, Segment
-from carryflow.market.schema import LEGS, Leg
 from carryflow.market.timeframe import HOUR_MS, bar_ms
 
 HALTED = "the venue halted spot; the perpetual traded on"

@@ -10,7 +10,7 @@ from typing import Any
 from carryflow.core.atomic import write_atomically
 from carryflow.core.errors import MarketDataError
 from carryflow.core.instrument import ContractType, Instrument
-from carryflow.market.schema import Leg
+from carryflow.core.leg import Leg
 
 _DECIMALS = ("contract_size", "tick", "lot", "min_qty", "min_notional")
 

@@ -9,13 +9,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from carryflow.core.errors import CoverageError, SettingsError
+from carryflow.core.leg import LEGS, Leg
 from carryflow.market.absences import BarGrid, absent_marks, absent_settlements, no_mark
 from carryflow.market.data import DataSettings, to_ms
 from carryflow.market.gaps import KnownGap, read_gaps
 from carryflow.market.ledger import Absence, CoverageLedger, write_ledger
 from carryflow.market.leg_files import is_stored, settlements_path
 from carryflow.market.schedule import Segment, read_schedule
-from carryflow.market.schema import LEGS, Leg, leg_columns
+from carryflow.market.schema import leg_columns
 from carryflow.market.settlements import SETTLEMENT_COLUMNS, read_settlements, settlements_of
 from carryflow.market.store import read_leg, read_source
 from carryflow.market.timeframe import holds_settlements

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from carryflow.core.atomic import write_atomically
 from carryflow.core.errors import MarketDataError
-from carryflow.market.schema import Leg
+from carryflow.core.leg import Leg
 
 
 @dataclass(frozen=True, slots=True, order=True)

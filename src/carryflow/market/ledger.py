@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from carryflow.core.atomic import write_atomically
+from carryflow.core.leg import Leg
 from carryflow.market.schedule import Segment
-from carryflow.market.schema import Leg
 from carryflow.market.timeframe import Timeframe
 
 _RANGES_NAMED = 5

@@ -7,8 +7,9 @@ from pathlib import Path
 import polars as pl
 
 from carryflow.core.errors import MarketDataError
+from carryflow.core.leg import LEGS, Leg
 from carryflow.market.parquet import Span, read_note, read_table, write_table
-from carryflow.market.schema import LEGS, WATCHED_COLUMNS, Leg, leg_columns, name_rows, validate_leg
+from carryflow.market.schema import WATCHED_COLUMNS, leg_columns, name_rows, validate_leg
 from carryflow.market.timeframe import Timeframe
 
 _PART_NAME = re.compile(r"\d+-\d+-(\d+)\.parquet")

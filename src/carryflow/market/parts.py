@@ -4,9 +4,10 @@ from pathlib import Path
 
 import polars as pl
 
+from carryflow.core.leg import Leg
 from carryflow.market.leg_files import all_parts, leg_path, next_part, pending_parts
 from carryflow.market.parquet import read_table, write_table
-from carryflow.market.schema import Leg, validate_leg
+from carryflow.market.schema import validate_leg
 from carryflow.market.store import fold, read_leg
 from carryflow.market.timeframe import Timeframe
 

@@ -8,17 +8,11 @@ within 10 bp of the mid on each side, and `…_5bp`, `…_50bp`, `…_100bp` wit
 are null in bars that nobody watched. `index_open`, `index_close` are the venue's index price.
 """
 
-from typing import Literal
-
 import polars as pl
 
 from carryflow.core.errors import MarketDataError
+from carryflow.core.leg import Leg
 from carryflow.market.timeframe import HOUR_MS, Timeframe, bar_ms, holds_settlements
-
-Leg = Literal["spot", "perp"]
-"""The two sides of the hedged trade."""
-
-LEGS: tuple[Leg, Leg] = ("spot", "perp")
 
 BAR_MS = HOUR_MS
 """Length of an hourly bar, which is what the rooms that play and learn know (ms)."""

@@ -11,6 +11,7 @@ import polars as pl
 
 from carryflow.core.atomic import write_atomically
 from carryflow.core.errors import MarketDataError
+from carryflow.core.leg import LEGS, Leg
 from carryflow.market.leg_files import (
     agree,
     all_parts,
@@ -24,7 +25,7 @@ from carryflow.market.leg_files import (
     write_leg,
 )
 from carryflow.market.parquet import read_table
-from carryflow.market.schema import LEGS, OPTIONAL_COLUMNS, Leg, validate_leg
+from carryflow.market.schema import OPTIONAL_COLUMNS, validate_leg
 from carryflow.market.timeframe import Timeframe, bar_ms
 
 __all__ = [

@@ -13,12 +13,13 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from carryflow.core.leg import Leg
 from carryflow.core.section import Section
 from carryflow.market.coins import COINS, Coin, require_known, tick_size
 from carryflow.market.data import UtcDatetime, to_ms
 from carryflow.market.premium import INTERVAL_HOURS, Floats, settled_rate
 from carryflow.market.regimes import mood_levels, regime_path
-from carryflow.market.schema import BAR_MS, TIMESTAMP, Leg, validate_leg
+from carryflow.market.schema import BAR_MS, TIMESTAMP, validate_leg
 
 _WARM_UP = 48
 _VOLATILITY_LEVELS = np.array([0.5, 0.85, 1.6])

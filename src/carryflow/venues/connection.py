@@ -19,8 +19,8 @@ from carryflow.core.errors import (
     UnknownTickerError,
     VenueError,
 )
+from carryflow.core.leg import Leg
 from carryflow.market.coins import require_known
-from carryflow.market.schema import Leg
 from carryflow.market.timeframe import Timeframe
 from carryflow.venues.answers import read_strictly
 from carryflow.venues.budget import RequestBudget

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from carryflow.market.schema import Leg
+from carryflow.core.leg import Leg
 from carryflow.market.timeframe import HOUR_MS
 from carryflow.venues.settings import VenueName
 

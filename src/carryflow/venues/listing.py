@@ -1,9 +1,9 @@
 """Since when a venue has both legs of a ticker."""
 
 from carryflow.core.errors import MarketDataError
+from carryflow.core.leg import LEGS, Leg
 from carryflow.market.data import DataSettings, to_ms
 from carryflow.market.gaps import KnownGap
-from carryflow.market.schema import LEGS, Leg
 from carryflow.market.timeframe import bar_ms
 from carryflow.venues.blocks import Block
 from carryflow.venues.connection import VenueConnection, together

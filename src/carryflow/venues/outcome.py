@@ -6,12 +6,13 @@ from pathlib import Path
 import polars as pl
 
 from carryflow.core.errors import MarketDataError
+from carryflow.core.leg import LEGS
 from carryflow.market.coverage import survey
 from carryflow.market.data import DataSettings
 from carryflow.market.gaps import KnownGap
 from carryflow.market.ledger import CoverageLedger, name_minute
 from carryflow.market.parts import compact
-from carryflow.market.schema import LEGS, name_rows
+from carryflow.market.schema import name_rows
 from carryflow.market.settlements import read_settlements
 from carryflow.market.store import is_stored, read_leg
 from carryflow.market.timeframe import HOUR_MS, holds_settlements

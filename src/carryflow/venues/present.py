@@ -7,8 +7,8 @@ a tenth of the bar at most, and never by more than two minutes. What is seen lat
 import asyncio
 from collections.abc import Mapping
 
+from carryflow.core.leg import Leg
 from carryflow.market.schedule import MAX_INTERVAL_MS
-from carryflow.market.schema import Leg
 from carryflow.market.timeframe import HOUR_MS, Timeframe, bar_ms
 from carryflow.venues.books import book_columns
 from carryflow.venues.connection import VenueConnection

@@ -7,11 +7,11 @@ from pathlib import Path
 import polars as pl
 
 from carryflow.core.errors import CoverageError
+from carryflow.core.leg import LEGS, Leg
 from carryflow.market.gaps import KnownGap, read_gaps
 from carryflow.market.leg_files import leg_path, pending_parts, settlements_path
 from carryflow.market.parquet import read_table
 from carryflow.market.schedule import MAX_INTERVAL_MS, read_schedule
-from carryflow.market.schema import LEGS, Leg
 from carryflow.market.settlements import read_settlements
 from carryflow.market.store import is_stored, stored_runs
 from carryflow.market.timeframe import HOUR_MS, Timeframe, bar_ms, holds_settlements

@@ -6,8 +6,8 @@ from typing import Any
 
 from carryflow.core.errors import MarketDataError
 from carryflow.core.instrument import ContractType, Instrument
+from carryflow.core.leg import LEGS
 from carryflow.market.contracts import ContractTerms
-from carryflow.market.schema import LEGS
 from carryflow.venues.connection import VenueConnection, together
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import polars as pl
 
 from carryflow.core.errors import CoverageError
+from carryflow.core.leg import LEGS, Leg
 from carryflow.market.data import DataSettings
 from carryflow.market.gaps import KnownGap
 from carryflow.market.parts import append_part
-from carryflow.market.schema import LEGS, TIMESTAMP, Leg
+from carryflow.market.schema import TIMESTAMP
 from carryflow.market.settlements import merge_settlements
 from carryflow.market.store import is_stored, merge_leg, read_leg
 from carryflow.market.timeframe import bar_ms, holds_settlements

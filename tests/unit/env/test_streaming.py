@@ -16,7 +16,7 @@ from gymnasium.utils.env_checker import check_env
 from carryflow.core.errors import ActionError, CoverageError, MarketDataError, SchemaMismatchError
 from carryflow.core.instrument import ContractType
 from carryflow.env.crypto import CryptoTradingEnv
-from carryflow.env.feed import ClosedBar, Feed, FeedRow, recorded_bars, stream_feed, tape_feed
+from carryflow.env.feed import Feed, FeedRow, stream_feed, tape_feed
 from carryflow.env.portfolio.tapes import on_shared_decisions
 from carryflow.env.settings import EnvSettings
 from carryflow.env.streaming import StreamingCryptoEnv
@@ -26,6 +26,7 @@ from carryflow.features.frame import build_frame
 from carryflow.features.spec import FeatureSettings, FeatureSpec
 from carryflow.features.split import Split
 from carryflow.features.stream import FeatureStream
+from carryflow.market.closed_bars import ClosedBar, recorded_bars
 from carryflow.market.data import DataSettings
 from carryflow.market.synthetic import SyntheticSettings, synthetic_market
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from carryflow.agents.bundle import load_bundle
 from carryflow.cli.app import app, console
 from carryflow.core.errors import CarryflowError, MarketDataError, SettingsError
+from carryflow.core.leg import LEGS
 from carryflow.env.settings import EnvSettings
 from carryflow.env.tape import tape_of
 from carryflow.evaluation.backtest import backtest
@@ -21,7 +22,6 @@ from carryflow.evaluation.hours import AS_IT_IS, CARRY, PRICES, Eyes, read_hours
 from carryflow.features.dataset import Dataset, read_dataset
 from carryflow.features.frame import WARM_UP_HOURS, build_frame
 from carryflow.market.data import DataSettings
-from carryflow.market.schema import LEGS
 from carryflow.market.store import merge_leg
 from carryflow.market.synthetic import SyntheticSettings, synthetic_market
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from carryflow.core.costs import CostSettings
 from carryflow.core.errors import MarketDataError
+from carryflow.core.leg import Leg
 from carryflow.env.liquidity import Liquidity, PairLots
 from carryflow.env.stress.course import QUOTES, Course, reprice
 from carryflow.env.tape import MarketTape, tape_of_rows
@@ -23,7 +24,7 @@ from carryflow.features.scaling import Scaler
 from carryflow.features.spec import FeatureSettings, FeatureSpec
 from carryflow.market.data import DataSettings
 from carryflow.market.premium import CLAMP, INTEREST_PER_INTERVAL, INTERVAL_HOURS, average_premium
-from carryflow.market.schema import BOOK_COLUMNS, Leg, validate_leg
+from carryflow.market.schema import BOOK_COLUMNS, validate_leg
 from carryflow.market.timeframe import HOUR_MS
 
 Floats = NDArray[np.float64]

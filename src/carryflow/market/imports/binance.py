@@ -15,11 +15,12 @@ from pathlib import Path
 import polars as pl
 
 from carryflow.core.errors import MarketDataError
+from carryflow.core.leg import Leg
 from carryflow.market.imports.options import ImportOptions
 from carryflow.market.imports.pieces import Kind, Piece, Reading, choose_timeframe
 from carryflow.market.imports.stamps import on_grid, stamps_ms
 from carryflow.market.imports.text_tables import TextTable, read_dump
-from carryflow.market.schema import TIMESTAMP, Leg
+from carryflow.market.schema import TIMESTAMP
 from carryflow.market.settlements import snap_settlement
 from carryflow.market.timeframe import TIMEFRAMES, Timeframe, bar_ms
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from carryflow.core.errors import MarketDataError
+from carryflow.core.leg import Leg
 from carryflow.market.imports.binance import read_binance
 from carryflow.market.imports.freqtrade import read_freqtrade
 from carryflow.market.imports.joining import Joined, join_pieces
@@ -14,7 +15,7 @@ from carryflow.market.imports.options import Format, ImportedLeg, ImportOptions,
 from carryflow.market.imports.pieces import Piece, Reading
 from carryflow.market.imports.tables import read_tables
 from carryflow.market.leg_files import agree, is_stored, settlements_path
-from carryflow.market.schema import Leg, name_rows
+from carryflow.market.schema import name_rows
 from carryflow.market.settlements import merge_settlements, read_settlements
 from carryflow.market.store import Source, merge_leg, read_leg, read_source, write_source
 from carryflow.market.timeframe import Timeframe, bar_ms

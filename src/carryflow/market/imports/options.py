@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from carryflow.core.errors import SettingsError
-from carryflow.market.schema import PERP_COLUMNS, Leg
+from carryflow.core.leg import Leg
+from carryflow.market.schema import PERP_COLUMNS
 from carryflow.market.timeframe import Timeframe
 
 Format = Literal["binance", "freqtrade", "table"]

@@ -8,7 +8,7 @@ from typing import Literal
 import polars as pl
 
 from carryflow.core.errors import MarketDataError
-from carryflow.market.schema import Leg
+from carryflow.core.leg import Leg
 from carryflow.market.timeframe import Timeframe, bar_ms
 
 Kind = Literal["bars", "values", "mark", "index", "settlements"]

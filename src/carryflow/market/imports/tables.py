@@ -7,12 +7,13 @@ from pathlib import Path
 import polars as pl
 
 from carryflow.core.errors import MarketDataError, SettingsError
+from carryflow.core.leg import LEGS, Leg
 from carryflow.market.imports.options import ImportOptions
 from carryflow.market.imports.pieces import Kind, Piece, Reading, choose_timeframe
 from carryflow.market.imports.stamps import on_grid, stamps_ms
 from carryflow.market.imports.text_tables import TextTable, read_csv
 from carryflow.market.parquet import read_table
-from carryflow.market.schema import LEGS, TIMESTAMP, Leg, leg_columns
+from carryflow.market.schema import TIMESTAMP, leg_columns
 from carryflow.market.settlements import snap_settlement
 from carryflow.market.timeframe import TIMEFRAMES, Timeframe, bar_ms
 

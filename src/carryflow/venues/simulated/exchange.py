@@ -3,8 +3,8 @@
 from math import isfinite
 from typing import Any
 
+from carryflow.core.leg import Leg
 from carryflow.market.premium import CAP, INTEREST_PER_INTERVAL, INTERVAL_HOURS
-from carryflow.market.schema import Leg
 from carryflow.market.timeframe import HOUR_MS
 from carryflow.venues.simulated.bars import klines_json
 from carryflow.venues.simulated.book import ladder

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from carryflow.core.leg import Leg
 from carryflow.market.premium import Floats
-from carryflow.market.schema import Leg
 from carryflow.venues.simulated.decimals import plain
 
 _CLOSES_LOOKED_AT = 1000

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from carryflow.core.leg import Leg
 from carryflow.market.premium import Floats
-from carryflow.market.schema import DEPTH_BANDS, Leg
+from carryflow.market.schema import DEPTH_BANDS
 from carryflow.venues.simulated.bars import PriceBars
 from carryflow.venues.simulated.book import Quote, modelled_quote
 from carryflow.venues.simulated.filters import MarketFilters, market_filters

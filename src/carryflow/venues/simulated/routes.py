@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from carryflow.market.schema import Leg
+from carryflow.core.leg import Leg
 from carryflow.market.timeframe import TIMEFRAMES, bar_ms
 from carryflow.venues.settings import TAPE_HEADER
 from carryflow.venues.simulated import refusals

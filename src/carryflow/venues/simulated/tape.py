@@ -9,10 +9,10 @@ from pathlib import Path
 import polars as pl
 
 from carryflow.core.errors import MarketDataError
+from carryflow.core.leg import LEGS, Leg
 from carryflow.market.coins import COINS, require_known
 from carryflow.market.data import to_ms
 from carryflow.market.leg_files import recorded_legs
-from carryflow.market.schema import LEGS, Leg
 from carryflow.market.store import read_leg, read_source
 from carryflow.market.synthetic import SyntheticSettings, synthetic_market
 from carryflow.market.timeframe import HOUR_MS, bar_ms, holds_settlements

@@ -8,8 +8,8 @@ import polars as pl
 import pyarrow.feather
 import pytest
 
+from carryflow.core.leg import Leg
 from carryflow.market.imports.binance import DEPTH_COLUMNS, FUNDING_COLUMNS, KLINE_COLUMNS
-from carryflow.market.schema import Leg
 from carryflow.market.synthetic import SyntheticSettings, synthetic_market
 
 Tables = Mapping[tuple[Leg, str], pl.DataFrame]

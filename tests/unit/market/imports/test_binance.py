@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 
 from carryflow.core.errors import CoverageError, MarketDataError
+from carryflow.core.leg import LEGS, Leg
 from carryflow.market.coverage import check_coverage
 from carryflow.market.data import DataSettings
 from carryflow.market.imports.importer import import_market
 from carryflow.market.imports.options import ImportOptions, ImportReport
-from carryflow.market.schema import LEGS, Leg
 from carryflow.market.settlements import read_settlements
 from carryflow.market.store import Source, leg_path, merge_leg, read_leg, read_source, write_source
 from carryflow.market.timeframe import HOUR_MS

@@ -8,11 +8,11 @@ import pyarrow.feather
 import pytest
 
 from carryflow.core.errors import MarketDataError
+from carryflow.core.leg import LEGS, Leg
 from carryflow.market.coverage import check_coverage
 from carryflow.market.data import DataSettings
 from carryflow.market.imports.importer import import_market
 from carryflow.market.imports.options import ImportOptions
-from carryflow.market.schema import LEGS, Leg
 from carryflow.market.store import read_leg, read_source
 
 Tables = Mapping[tuple[Leg, str], pl.DataFrame]

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from carryflow.core.errors import MarketDataError, SettingsError
+from carryflow.core.leg import LEGS, Leg
 from carryflow.market.imports.importer import import_market
 from carryflow.market.imports.options import ImportOptions, ImportReport
-from carryflow.market.schema import LEGS, Leg
 from carryflow.market.store import is_stored, leg_path, merge_leg, read_leg, read_source
 
 Tables = Mapping[tuple[Leg, str], pl.DataFrame]
