@@ -13,7 +13,7 @@ TORCH := torch==2.13.0
 # one thread a process: torch and RLlib halve their speed when they share two cores
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup run test servers lint bench lock clean
+.PHONY: help setup run test servers lint faults bench lock clean
 
 help:
 	@sed -n 's/^# make/  make/p' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/yamllint --strict .
 	$(BIN)/shellcheck .ci/run
+
+# make faults the fault matrix, 1,000 random episodes, 200 engines killed, a day of faults; prints the counts
+faults: setup
+	CARRYFLOW_FAULTS=all $(BIN)/pytest -q tests/fault
 
 # make bench  benchmarks, as ratios against a named baseline
 bench: setup $(PEERS)/.installed

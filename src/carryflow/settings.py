@@ -28,6 +28,7 @@ from carryflow.promotion.verdict import PromotionSettings
 from carryflow.training.hyperparameters import TrainSettings
 from carryflow.venues.settings import VenueSettings
 from carryflow.venues.simulated.server import ExchangeSettings
+from carryflow.venues.stream.settings import FeedSettings
 
 ENVIRONMENT_PREFIX = "CARRYFLOW__"
 
@@ -56,6 +57,7 @@ class Settings(Section):
     seed: Annotated[int, Field(ge=0, description="seed of training")] = 7
     venue: VenueSettings = VenueSettings()
     exchange: ExchangeSettings = ExchangeSettings()
+    feed: FeedSettings = FeedSettings()
     data: DataSettings = DataSettings()
     features: FeatureSettings = FeatureSettings()
     split: SplitSettings = SplitSettings()

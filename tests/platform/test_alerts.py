@@ -11,18 +11,19 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from carryflow.monitoring.metrics import ServingMetrics
+from carryflow.monitoring.metrics import ExecutionMetrics, ServingMetrics
 
 
 @pytest.fixture(scope="module")
 def known() -> set[str]:
     registry = CollectorRegistry()
     ServingMetrics(registry).record_bundle("b", 0)
+    ExecutionMetrics(registry)
     names = {family.name for family in registry.collect()}
     return names | {f"{name}_total" for name in names} | {f"{name}_bucket" for name in names}
 
 
-def test_alerts_and_dashboard_name_only_metrics_that_the_predictor_has(root: Path, known: set[str]) -> None:
+def test_alerts_and_dashboard_name_only_metrics_that_there_are(root: Path, known: set[str]) -> None:
     for name in ("alerts.yaml", "dashboard.json"):
         named = set(
             re.findall(r"\bcarryflow_[a-z_]+(?=[{\[)])", (root / "infra" / "monitoring" / name).read_text())

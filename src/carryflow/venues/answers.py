@@ -4,42 +4,84 @@
 - 5xx is no answer, either, whatever code its JSON names: ccxt counts some codes as refusals.
 - A refusal (4xx) is final: ccxt counts 403, 404 and 451 among the networks that may come back.
 - 429 pauses everybody for as long as the venue asks.
-- 418 is a ban: nobody asks any more, since asking makes it longer.
+- 418 is a ban: nobody asks any more until it ends, since asking makes it longer.
+- A minute of which most is used up is left to orders and cancels.
+- No text of an error repeats a key or a signature.
 """
 
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import ccxt.async_support as ccxt
 
 from carryflow.core.errors import RejectedError, RetryableError
-from carryflow.venues.budget import RequestBudget, retry_after_seconds
+from carryflow.venues.budget import RequestBudget, current_errand, retry_after_seconds
+from carryflow.venues.credentials import scrub
 
 _MAY_COME_BACK = frozenset({408, 418, 425, 429})
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})")
+_USED_WEIGHT = ("X-MBX-USED-WEIGHT-1M", "x-mbx-used-weight-1m")
 
 
-def read_strictly(exchange: Any, budget: RequestBudget, longest_pause_seconds: float) -> None:
+@dataclass(frozen=True, slots=True)
+class MinuteCount:
+    """Say when a venue's count of requests in a minute is nearly used up.
+
+    Attributes:
+        limits: weight of requests that it takes in a minute, by a part of their addresses.
+        share: fraction of the limit from which on no questions are asked.
+    """
+
+    limits: Mapping[str, int]
+    share: float = 0.8
+
+    def used_up(self, url: str, headers: Mapping[str, str]) -> bool:
+        """Say whether an answer tells of so much weight that the rest is kept for orders and cancels."""
+        used = next((headers[name] for name in _USED_WEIGHT if name in headers), "")
+        limit = next((most for path, most in self.limits.items() if path in url), None)
+        return limit is not None and used.isdigit() and int(used) >= self.share * limit
+
+
+def read_strictly(
+    exchange: Any, budget: RequestBudget, longest_pause_seconds: float, minute: MinuteCount | None = None
+) -> None:
     """Send every request of one ccxt exchange through a budget, and read its answers by these rules."""
+    ask: Callable[..., Awaitable[Any]] = exchange.fetch2
     send: Callable[..., Awaitable[Any]] = exchange.fetch
     classify: Callable[..., None] = exchange.handle_http_status_code
+    exchange.logger = _quiet_logger()
+
+    async def fetch2(*args: Any, **kwargs: Any) -> Any:
+        """Wait before the request is signed: what is signed grows old."""
+        async with budget.turn():
+            return await ask(*args, **kwargs)
 
     async def fetch(*args: Any, **kwargs: Any) -> Any:
-        async with budget.turn():
-            return await send(*args, **kwargs)
+        errand = current_errand()
+        if errand is not None:
+            errand.sent = True
+        return await send(*args, **kwargs)
 
     def on_rest_response(
         code: int, reason: str, url: str, method: str, headers: Mapping[str, str], body: str, *_: Any
     ) -> str:
+        errand = current_errand()
+        if errand is not None:
+            errand.status, errand.body = code, body
         if code in {418, 429}:
             _obey(exchange.id, code, headers, body, budget, longest_pause_seconds)
+        elif minute is not None and minute.used_up(url, headers):
+            budget.hold(60 - exchange.milliseconds() / 1000 % 60)
         if code >= 500:
-            raise ccxt.ExchangeNotAvailable(f"{exchange.id} {code} {reason} {body[:120]} {url}")
+            raise ccxt.ExchangeNotAvailable(scrub(f"{exchange.id} {code} {reason} {body[:120]} {url}"))
         text = body.strip()
         if code == 200 and text[:1] not in {"{", "["}:
-            raise ccxt.BadResponse(f"{exchange.id} {method} {url} answered without JSON: {text[:60]!r}")
+            words = f"{exchange.id} {method} {url} answered without JSON: {text[:60]!r}"
+            raise ccxt.BadResponse(scrub(words))
         return text
 
     def parse_json(text: str) -> Any:
@@ -52,13 +94,21 @@ def read_strictly(exchange: Any, budget: RequestBudget, longest_pause_seconds: f
 
     def handle_http_status_code(code: int, reason: str, url: str, method: str, body: str) -> None:
         if 400 <= code < 500 and code not in _MAY_COME_BACK:
-            raise ccxt.OperationRejected(f"{exchange.id} {code} {reason} {body[:120]} {url}")
+            raise ccxt.OperationRejected(scrub(f"{exchange.id} {code} {reason} {body[:120]} {url}"))
         classify(code, reason, url, method, body)
 
+    exchange.fetch2 = fetch2
     exchange.fetch = fetch
     exchange.on_rest_response = on_rest_response
     exchange.parse_json = parse_json
     exchange.handle_http_status_code = handle_http_status_code
+
+
+def _quiet_logger() -> logging.Logger:
+    """Return where ccxt may log: at level DEBUG it would write every request with its key and signature."""
+    logger = logging.getLogger("carryflow.venues.ccxt")
+    logger.setLevel(logging.INFO)
+    return logger
 
 
 def _obey(
@@ -72,6 +122,8 @@ def _obey(
         stamped = _BANNED_UNTIL.search(body)
         if stamped:
             until = datetime.fromtimestamp(int(stamped.group(1)) / 1000, UTC)
+            if seconds is None:
+                seconds = max(0.0, (until - datetime.now(UTC)).total_seconds())
         when = (
             f"{until:%Y-%m-%d %H:%M:%S} UTC" if stamped or seconds is not None else "a time it does not name"
         )
@@ -79,7 +131,7 @@ def _obey(
             f"{name} has banned this address until {when} (HTTP 418); nothing more is asked, because asking "
             "makes a ban longer: fetch again after it, with fewer venue.requests_in_flight"
         )
-        budget.ban(words)
+        budget.ban(words, seconds)
         raise RejectedError(words)
     if seconds is not None and seconds > longest:
         raise RetryableError(

@@ -22,8 +22,9 @@ from carryflow.core.errors import (
 from carryflow.core.leg import Leg
 from carryflow.market.coins import require_known
 from carryflow.market.timeframe import Timeframe
-from carryflow.venues.answers import read_strictly
+from carryflow.venues.answers import MinuteCount, read_strictly
 from carryflow.venues.budget import RequestBudget
+from carryflow.venues.credentials import scrub
 from carryflow.venues.dialects import DIALECTS
 from carryflow.venues.settings import TAPE_HEADER, VenueSettings
 
@@ -70,7 +71,19 @@ class VenueConnection:
     A request that the venue did not answer is sent again, later and later; one that it refused is not.
     """
 
-    def __init__(self, settings: VenueSettings) -> None:
+    def __init__(
+        self,
+        settings: VenueSettings,
+        *,
+        budget: RequestBudget | None = None,
+        prepare: Callable[[Any], None] | None = None,
+        minute: MinuteCount | None = None,
+    ) -> None:
+        """Make the exchange; `prepare` gets it as ccxt made it, before it is led to another address.
+
+        Raises:
+            SettingsError: the simulated exchange has no address.
+        """
         if settings.name == "simulated" and settings.url is None:
             raise SettingsError(
                 "venue simulated has no address; start one with `carryflow exchange up` and name it with "
@@ -78,13 +91,21 @@ class VenueConnection:
             )
         self.settings = settings
         self.dialect = DIALECTS[settings.name]
-        self.budget = RequestBudget(settings.requests_in_flight)
+        self.budget = RequestBudget(settings.requests_in_flight) if budget is None else budget
         self.exchange: Any = getattr(ccxt, self.dialect.ccxt_class)(
-            {"enableRateLimit": settings.name != "simulated", "options": dict(self.dialect.options)}
+            {
+                # TLS says goodbye for a while after the last answer; plain HTTP does not
+                "timeout_on_exit": 0 if (settings.url or "").startswith("http:") else 250,
+                "enableRateLimit": settings.name != "simulated",
+                "timeout": round(settings.request_timeout_seconds * 1000),
+                "options": dict(self.dialect.options),
+            }
         )
+        if prepare is not None:
+            prepare(self.exchange)
         if settings.url is not None:
             self.exchange.urls["api"] = redirect(self.exchange.urls["api"], settings.url)
-        read_strictly(self.exchange, self.budget, settings.longest_pause_seconds)
+        read_strictly(self.exchange, self.budget, settings.longest_pause_seconds, minute)
 
     async def __aenter__(self) -> Self:
         """Load what the venue lists."""
@@ -204,7 +225,7 @@ class VenueConnection:
 
     def _in_our_words(self, error: Exception) -> CarryflowError:
         """Translate one of ccxt's errors."""
-        name, said = self.settings.name, " ".join(str(error).split())[:200]
+        name, said = self.settings.name, scrub(" ".join(str(error).split()))[:200]
         if isinstance(error, ccxt.BadSymbol):
             return UnknownTickerError(f"{name} does not know a symbol: {said}; set data.tickers")
         if _may_come_back(error):

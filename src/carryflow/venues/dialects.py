@@ -74,8 +74,11 @@ class Dialect:
         finds_first: whether asking for bars since 1970 finds the first one.
         sizes_in_contracts: whether sizes in books and market lists count contracts; else they count base
             coins (quote units of an inverse contract).
+        marks_with_funding: whether ccxt's funding rate brings the mark and the index price along.
         predicts: whether ccxt's funding rate is the venue's prediction of the next settlement.
         interval_hours: the hours between settlements of contracts of which the venue states none.
+        weights_per_minute: weight of requests that the venue takes in a minute, by a part of their
+            addresses; where it tells in its answers how much has been used.
 
     """
 
@@ -87,8 +90,10 @@ class Dialect:
     options: Mapping[str, Any] = field(default_factory=dict)
     finds_first: bool = False
     sizes_in_contracts: bool = True
+    marks_with_funding: bool = True
     predicts: bool = True
     interval_hours: float | None = None
+    weights_per_minute: Mapping[str, int] = field(default_factory=dict)
 
 
 _BINANCE = Dialect(
@@ -99,6 +104,7 @@ _BINANCE = Dialect(
     price_bars=1000,
     levels={"spot": 5000, "perp": 1000},
     finds_first=True,
+    weights_per_minute={"/api/v3/": 6000, "/fapi/": 2400},
     interval_hours=8.0,  # `fundingInfo` lists only the contracts that were moved away from it
 )
 
@@ -119,6 +125,7 @@ DIALECTS: dict[VenueName, Dialect] = {
         funding=FundingHistory(page=100, newest_first=True, kept_ms=90 * 24 * HOUR_MS, bounds=_after),
         bars=300,
         price_bars=100,
+        marks_with_funding=False,
         levels={"spot": 400, "perp": 400},
     ),
     "deribit": Dialect(
@@ -128,6 +135,7 @@ DIALECTS: dict[VenueName, Dialect] = {
         price_bars=1000,
         levels={"spot": 1000, "perp": 1000},
         sizes_in_contracts=False,
+        marks_with_funding=False,
         predicts=False,  # its funding rate value is the mean of the past eight hours
         interval_hours=1.0,
     ),

@@ -26,6 +26,12 @@ class VenueSettings(Section):
         "`fetch` start one), or a mirror of a real venue (empty: the venue itself)",
     )
     requests_in_flight: int = Field(8, ge=1, le=32, description="most requests under way at once")
+    request_timeout_seconds: float = Field(
+        10,
+        gt=0,
+        le=120,
+        description="longest wait for one answer; then nobody knows what came of it, seconds",
+    )
     retries: int = Field(4, ge=0, le=10, description="how often a request without an answer is sent again")
     backoff_seconds: float = Field(
         0.5, ge=0, le=60, description="wait before the first retry, seconds; doubles with each further one"

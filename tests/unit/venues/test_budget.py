@@ -4,7 +4,7 @@ import time
 import pytest
 
 from carryflow.core.errors import RejectedError
-from carryflow.venues.budget import RequestBudget
+from carryflow.venues.budget import Errand, Priority, RequestBudget, on_errand
 
 
 def test_no_more_requests_are_under_way_than_there_are_places() -> None:
@@ -41,3 +41,90 @@ def test_a_pause_holds_everybody_back_and_a_ban_stops_everybody() -> None:
         assert budget.sent == 1
 
     asyncio.run(refused())
+
+
+class StandingClock:
+    """A clock that moves only where somebody waits."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_000.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        await asyncio.sleep(0)
+
+
+@pytest.mark.pitfall("P20")
+def test_the_last_places_are_kept_for_cancels_and_closes() -> None:
+    async def crowd() -> tuple[int, int]:
+        budget, ordinary, cancelled = RequestBudget(4, reserve=2), 0, asyncio.Event()
+
+        async def question() -> None:
+            nonlocal ordinary
+            async with budget.turn():
+                ordinary += 1
+                await cancelled.wait()
+
+        async def cancel() -> None:
+            with on_errand(Errand(Priority.URGENT)):
+                async with budget.turn():
+                    pass
+
+        questions = [asyncio.ensure_future(question()) for _ in range(9)]
+        await asyncio.sleep(0)
+        await asyncio.wait_for(asyncio.gather(*(cancel() for _ in range(5))), 1)
+        held = ordinary
+        cancelled.set()
+        await asyncio.gather(*questions)
+        return held, ordinary
+
+    assert asyncio.run(crowd()) == (2, 9)
+
+
+@pytest.mark.pitfall("P20")
+def test_what_is_left_of_a_minute_is_for_orders_and_cancels_only() -> None:
+    async def held() -> tuple[float, float, float]:
+        budget, clock = RequestBudget(4, reserve=1), StandingClock()
+        budget.keep_time(clock.now, clock.sleep)
+        budget.hold(40)
+        with on_errand(Errand(Priority.URGENT)):
+            async with budget.turn():
+                urgent_at = clock.now()
+        with on_errand(Errand(Priority.ORDER)):
+            async with budget.turn():
+                ordered_at = clock.now()
+        async with budget.turn():
+            return urgent_at, ordered_at, clock.now()
+
+    assert asyncio.run(held()) == (1_000, 1_000, 1_040)
+
+
+def test_a_pause_that_the_venue_asks_for_holds_for_cancels_too() -> None:
+    async def paused() -> float:
+        budget, clock = RequestBudget(4, reserve=1), StandingClock()
+        budget.keep_time(clock.now, clock.sleep)
+        budget.pause(5)
+        with on_errand(Errand(Priority.URGENT)):
+            async with budget.turn():
+                return clock.now()
+
+    assert asyncio.run(paused()) == 1_005
+
+
+@pytest.mark.pitfall("P20")
+def test_a_ban_ends_when_the_venue_said() -> None:
+    async def banned() -> None:
+        budget, clock = RequestBudget(1), StandingClock()
+        budget.keep_time(clock.now, clock.sleep)
+        budget.ban("banned for two minutes", 120)
+        with pytest.raises(RejectedError, match="banned for two minutes"), on_errand(Errand(Priority.URGENT)):
+            async with budget.turn():
+                pass
+        await clock.sleep(120)
+        async with budget.turn():
+            assert budget.sent == 1
+
+    asyncio.run(banned())

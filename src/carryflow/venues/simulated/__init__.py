@@ -1,1 +1,1 @@
-"""An exchange on this machine: it plays a tape and speaks Binance's public REST protocol."""
+"""An exchange on this machine: it plays a tape and speaks Binance's REST and websocket protocols."""

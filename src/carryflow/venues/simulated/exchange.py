@@ -23,13 +23,15 @@ class SimulatedVenue:
     """Play a tape up to the venue's clock.
 
     The clock stands at the tape's end, where every bar is closed, until `now_ms` is set to an earlier
-    instant.
+    instant. `halted` names the markets, by leg and symbol, in which no orders are taken.
     """
 
     def __init__(self, tape: Tape) -> None:
         self.tape_id = tape.tape_id
         self.now_ms = tape.end_ms
-        self._bar_ms = tape.bar_ms
+        self.quote = tape.quote
+        self.halted: set[tuple[Leg, str]] = set()
+        self.bar_ms = tape.bar_ms
         self._markets = venue_markets(tape.tables, tape.quote, tape.bar_ms)
         self._funding = {
             ticker + tape.quote: FundingHistory.of(ticker + tape.quote, table)
@@ -52,10 +54,19 @@ class SimulatedVenue:
             raise invalid_symbol()
         return market
 
+    def list_market(self, market: VenueMarket) -> None:
+        """List a market that is not on the tape, or another of the same name in its place."""
+        self._markets[market.leg, market.symbol] = market
+
+    def settlements(self, symbol: str) -> FundingHistory:
+        """Return what a perpetual settles, all of the tape's."""
+        return self._funding[symbol]
+
     def exchange_info(self, leg: Leg) -> Answer:
         """Return what is listed, with its steps and its smallest and largest orders."""
         entries = [
-            symbol_entry(leg, m.ticker, m.quote, m.filters, int(m.open_ms[0])) for m in self.markets(leg)
+            symbol_entry(leg, m.ticker, m.quote, m.filters, int(m.open_ms[0]), (leg, m.symbol) in self.halted)
+            for m in self.markets(leg)
         ]
         return {
             "timezone": "UTC",
@@ -73,7 +84,7 @@ class SimulatedVenue:
         Raises:
             Refusal: the tape has no bars as short as that, or none that such bars could be joined from.
         """
-        if length_ms % self._bar_ms:
+        if length_ms % self.bar_ms:
             raise invalid_interval()
         bars = market.prices[price].page(length_ms, start_ms, end_ms, self.now_ms, limit)
         return klines_json(bars, length_ms)
@@ -115,7 +126,7 @@ class SimulatedVenue:
         predicted = market.last("predicted_rate", now)
         if not isfinite(predicted):
             predicted = running_rate(market.prices["premium"], since, hours, now)
-        closed = market.prices["index"].closed(now - 2 * self._bar_ms + 1, now)
+        closed = market.prices["index"].closed(now - 2 * self.bar_ms + 1, now)
         index = closed["close"].item() if len(closed) else float("nan")
         return {
             "symbol": market.symbol,

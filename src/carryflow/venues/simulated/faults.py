@@ -2,43 +2,80 @@
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
 class Fault(StrEnum):
-    """Name one way in which a venue fails to answer a request."""
+    """Name one way in which a venue fails a client."""
 
     TOO_MANY_REQUESTS = "429 with Retry-After"
     BANNED = "418 with Retry-After"
     SERVER_ERROR = "503"
     TRUNCATED = "200 with the first half of the JSON"
-    RESET = "the connection closed without an answer"
+    RESET = "the connection closed without an answer, and nothing done"
     SKEWED_CLOCK = "a server time that is off"
+    LOST_ANSWER = "done, and the connection closed without an answer"
+    ERROR_AFTER = "done, and answered with 503, execution status unknown"
+    DELAYED_REQUEST = "done late"
+    DELAYED_ANSWER = "done, and answered late"
+    REPEATED = "done twice, as a proxy does that sends again; one answer, the first"
+    REFUSED = "refused, and nothing done"
+    PARTIAL_FILL = "an order of which at most a part is filled at once"
+    LATE_FILL = "an order that is matched late"
+    STALE_BOOK = "the book that was told before"
+    STREAM_DROP = "a stream's connection cut"
+    STREAM_GAP = "a message of a stream left out"
+    STREAM_DUPLICATE = "a message of a stream sent twice"
+    STREAM_REORDER = "a message of a stream sent after the next one"
+    STREAM_SILENCE = "a stream's connection that stays open and says nothing"
+
+
+OF_MATCHING = frozenset({Fault.PARTIAL_FILL, Fault.LATE_FILL})
+"""Faults of an order's match; one of them and one of its delivery may meet the same request."""
+
+OF_STREAMS = frozenset(fault for fault in Fault if fault.name.startswith("STREAM_"))
+
+_ASKED_FOR = {Fault.SKEWED_CLOCK: "/time", Fault.STALE_BOOK: "/depth"}
+"""Faults that only requests to paths with this end can meet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Injected:
-    """Hold a fault that is due for some more requests.
+    """Hold a fault that is due for some more requests, orders or messages.
 
     Attributes:
         fault: what goes wrong.
         times: how many requests it is still due for.
-        path: it is due for requests whose path contains this.
+        path: it is due for requests whose path contains this; for messages of streams, the path of the
+            connection and behind it the name of the stream.
         wait_seconds: what Retry-After says.
         skew_ms: by how much the told clock is ahead.
+        method: HTTP method of the requests that it is due for; empty: every one.
+        delay_seconds: how long a request, an answer or a stream is held back (the machine's seconds).
+        fraction: of an order, the part that is filled at once at most (0 to 1).
+        late_ms: how much later an order is matched (the venue's ms).
+        code: Binance's code of a refusal.
+        words: what a refusal says; empty: in Binance's words for orders.
     """
 
     fault: Fault
-    times: int
-    path: str
-    wait_seconds: int
-    skew_ms: int
+    times: int = 1
+    path: str = ""
+    wait_seconds: int = 1
+    skew_ms: int = 120_000
+    method: str = ""
+    delay_seconds: float = 0.0
+    fraction: float = 0.0
+    late_ms: int = 0
+    code: int = -2010
+    words: str = ""
 
-    def meets(self, path: str) -> bool:
-        """Say whether a request to this path is one of those that it is due for."""
-        tells_time = path.endswith("/time") or self.fault is not Fault.SKEWED_CLOCK
-        return self.path in path and tells_time
+    def meets(self, path: str, method: str) -> bool:
+        """Say whether a request is one of those that it is due for."""
+        right_end = path.endswith(_ASKED_FOR.get(self.fault, ""))
+        return right_end and self.path in path and self.method.upper() in ("", method)
 
 
 class FaultBox:
@@ -48,6 +85,7 @@ class FaultBox:
         self._lock = threading.Lock()
         self._due: list[Injected] = []
         self._requests: Counter[str] = Counter()
+        self._happened: Counter[Fault] = Counter()
 
     @property
     def requests(self) -> Counter[str]:
@@ -55,18 +93,45 @@ class FaultBox:
         with self._lock:
             return Counter(self._requests)
 
+    @property
+    def happened(self) -> Counter[Fault]:
+        """Return how often each fault has happened so far."""
+        with self._lock:
+            return Counter(self._happened)
+
     def add(self, injected: Injected) -> None:
         """Let a fault happen, after those that were added before and meet the same requests."""
         with self._lock:
             self._due.append(injected)
 
-    def take(self, path: str) -> Injected | None:
-        """Count a request to this path, and return the fault that it meets."""
+    def clear(self) -> None:
+        """Forget the faults that are due."""
+        with self._lock:
+            self._due.clear()
+
+    def take(self, path: str, method: str = "GET") -> Injected | None:
+        """Count a request, and return the fault of its delivery."""
         with self._lock:
             self._requests[path] += 1
-            for i, injected in enumerate(self._due):
-                if injected.meets(path):
-                    left = [replace(injected, times=injected.times - 1)] if injected.times > 1 else []
-                    self._due[i : i + 1] = left
-                    return injected
+            return self._take(lambda i: i.fault not in OF_MATCHING | OF_STREAMS and i.meets(path, method))
+
+    def take_match(self, path: str) -> Injected | None:
+        """Return the fault of matching an order that was sent to this path."""
+        with self._lock:
+            return self._take(lambda i: i.fault in OF_MATCHING and i.meets(path, "POST"))
+
+    def take_message(self, name: str) -> Injected | None:
+        """Return the fault of a message of a stream, named by the connection's path and the stream."""
+        if not self._due:
+            return None
+        with self._lock:
+            return self._take(lambda i: i.fault in OF_STREAMS and i.path in name)
+
+    def _take(self, is_met: Callable[[Injected], bool]) -> Injected | None:
+        for i, injected in enumerate(self._due):
+            if is_met(injected):
+                left = [replace(injected, times=injected.times - 1)] if injected.times > 1 else []
+                self._due[i : i + 1] = left
+                self._happened[injected.fault] += 1
+                return injected
         return None

@@ -13,6 +13,18 @@ from carryflow.venues.simulated.decimals import plain
 _CLOSES_LOOKED_AT = 1000
 _MOST_DECIMALS = 8
 
+MAX_QTY = 9_000_000
+"""Largest order (base coins)."""
+
+FINER_THAN_TICK = 1
+"""Decimals that a perpetual's price may have beyond those of its tick: BTCUSDT's are 2 and 0.1."""
+
+SPOT_BAND = ("0.2", "5")
+"""Lowest and highest limit price of a spot order, over the traded price."""
+
+PERP_BAND = ("0.9500", "1.0500")
+"""Lowest limit price of a perpetual's sale and highest of a purchase, over the mark price."""
+
 
 @dataclass(frozen=True, slots=True)
 class MarketFilters:
@@ -41,10 +53,10 @@ def market_filters(leg: Leg, closes: Floats) -> MarketFilters:
 
 
 def symbol_entry(
-    leg: Leg, ticker: str, quote: str, filters: MarketFilters, onboard_ms: int
+    leg: Leg, ticker: str, quote: str, filters: MarketFilters, onboard_ms: int, halted: bool = False
 ) -> dict[str, Any]:
     """Return one entry of `exchangeInfo`'s symbols, in the words of the leg's own API."""
-    lot = {"minQty": plain(filters.lot), "maxQty": "9000000", "stepSize": plain(filters.lot)}
+    lot = {"minQty": plain(filters.lot), "maxQty": str(MAX_QTY), "stepSize": plain(filters.lot)}
     tick = plain(filters.tick)
     listed = [
         {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "10000000", "tickSize": tick},
@@ -53,33 +65,50 @@ def symbol_entry(
     ]
     entry: dict[str, Any] = {
         "symbol": ticker + quote,
-        "status": "TRADING",
+        "status": "BREAK" if halted else "TRADING",
         "baseAsset": ticker,
         "quoteAsset": quote,
         "baseAssetPrecision": 8,
         "quotePrecision": 8,
-        "orderTypes": ["LIMIT", "MARKET"],
     }
     if leg == "spot":
         minimum = {"filterType": "NOTIONAL", "minNotional": plain(filters.min_notional)}
+        down, up = SPOT_BAND
+        band = {
+            "filterType": "PERCENT_PRICE_BY_SIDE",
+            "bidMultiplierUp": up,
+            "bidMultiplierDown": down,
+            "askMultiplierUp": up,
+            "askMultiplierDown": down,
+            "avgPriceMins": 0,
+        }
         return entry | {
+            "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET"],
             "quoteAssetPrecision": 8,
             "isSpotTradingAllowed": True,
             "isMarginTradingAllowed": True,
             "permissions": ["SPOT", "MARGIN"],
             "permissionSets": [["SPOT", "MARGIN"]],
-            "filters": [*listed, minimum],
+            "filters": [*listed, minimum, band],
         }
     minimum = {"filterType": "MIN_NOTIONAL", "notional": plain(filters.min_notional)}
+    down, up = PERP_BAND
+    band = {
+        "filterType": "PERCENT_PRICE",
+        "multiplierUp": up,
+        "multiplierDown": down,
+        "multiplierDecimal": "4",
+    }
     return entry | {
+        "orderTypes": ["LIMIT", "MARKET"],
         "pair": ticker + quote,
         "contractType": "PERPETUAL",
         "deliveryDate": 4_133_404_800_000,
         "onboardDate": onboard_ms,
         "marginAsset": quote,
-        "pricePrecision": max(0, round(-log10(filters.tick))),
+        "pricePrecision": max(0, round(-log10(filters.tick))) + FINER_THAN_TICK,
         "quantityPrecision": max(0, round(-log10(filters.lot))),
         "underlyingType": "COIN",
         "timeInForce": ["GTC", "IOC", "FOK", "GTX"],
-        "filters": [*listed, minimum],
+        "filters": [*listed, minimum, band],
     }

@@ -28,6 +28,15 @@ def settlement_delay_ms(symbol: str, settled_ms: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Settlement:
+    """Tell what settles when: the rate (fraction of notional) and the mark; None where the tape has none."""
+
+    settled_ms: int
+    rate: float
+    mark: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class FundingHistory:
     """Hold a perpetual's settlements `(n,)`: when they happened, how they are stamped, rate and mark."""
 
@@ -54,6 +63,14 @@ class FundingHistory:
             return [self._entry(row) for row in range(max(0, stop - limit), stop)]
         first = int(np.searchsorted(self.stamped_ms, start_ms))
         return [self._entry(row) for row in range(first, min(stop, first + limit))]
+
+    def next_after(self, now_ms: int) -> Settlement | None:
+        """Return the first settlement after an instant; None after the last."""
+        row = self._count(now_ms)
+        if row == len(self.settled_ms):
+            return None
+        mark = float(self.mark[row])
+        return Settlement(int(self.settled_ms[row]), float(self.rate[row]), None if isnan(mark) else mark)
 
     def last_ms(self, now_ms: int) -> int | None:
         """Return when funding last settled; None before the first time."""

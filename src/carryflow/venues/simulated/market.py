@@ -1,5 +1,6 @@
 """One leg of one coin as the venue sees it at an instant: bars up to now, and the book."""
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -36,26 +37,38 @@ class VenueMarket:
 
     def last(self, column: str, now_ms: int) -> float:
         """Return a column's value at the last closed bar; NaN where none was recorded."""
-        row = self._last_row(now_ms)
+        row = self.row_at(now_ms)
         return float(self.columns[column][row]) if row >= 0 else float("nan")
 
     def quote_at(self, now_ms: int) -> Quote | None:
         """Return the touch and its depth at the close of the last bar; None before the first."""
-        if self._last_row(now_ms) < 0:
+        return self.quote_of(self.row_at(now_ms))
+
+    def quote_of(self, row: int) -> Quote | None:
+        """Return the touch and its depth at the close of a row's bar; None of row −1."""
+        if row < 0:
             return None
-        bid, ask = self.last("bid", now_ms), self.last("ask", now_ms)
+        bid, ask = self._value("bid", row), self._value("ask", row)
         if np.isfinite((bid, ask)).all():
             depths = [
-                tuple(self.last(c, now_ms) for c in side) for side in zip(*DEPTH_BANDS.values(), strict=True)
+                tuple(self._value(c, row) for c in side) for side in zip(*DEPTH_BANDS.values(), strict=True)
             ]
             if np.isfinite(depths).any(axis=1).all():
                 return Quote(bid, ask, *depths)
-        high, low, close, volume = (self.last(name, now_ms) for name in ("high", "low", "close", "volume"))
+        high, low, close, volume = (self._value(name, row) for name in ("high", "low", "close", "volume"))
         return modelled_quote(high, low, close, volume, self.filters.tick)
 
-    def _last_row(self, now_ms: int) -> int:
-        """Return the last row whose bar has closed; -1 before the first."""
-        return int(np.searchsorted(self.open_ms, now_ms - self.bar_ms, side="right")) - 1
+    def row_at(self, now_ms: int) -> int:
+        """Return the last row whose bar has closed; −1 before the first."""
+        return bisect_right(self.open_ms, now_ms - self.bar_ms) - 1
+
+    def close_after(self, now_ms: int) -> int | None:
+        """Return when the next bar closes (UTC ms); None after the last."""
+        row = self.row_at(now_ms) + 1
+        return int(self.open_ms[row]) + self.bar_ms if row < len(self.open_ms) else None
+
+    def _value(self, column: str, row: int) -> float:
+        return float(self.columns[column][row])
 
 
 def venue_markets(

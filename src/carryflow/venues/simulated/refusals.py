@@ -1,5 +1,7 @@
 """How Binance says no: a code, a sentence, and an HTTP status."""
 
+from carryflow.core.leg import Leg
+
 
 class Refusal(Exception):
     """Carry Binance's error code and message to the client, with the HTTP status they come with."""
@@ -41,3 +43,142 @@ def invalid_limit() -> Refusal:
 def invalid_path(method: str, path: str) -> Refusal:
     """Say that the venue has no such endpoint."""
     return Refusal(-5000, f"Path {path}, Method {method} is invalid", status=404)
+
+
+def unknown_key() -> Refusal:
+    """Say that no account has this key."""
+    return Refusal(-2015, "Invalid API-key, IP, or permissions for action.", status=401)
+
+
+def filter_failure(name: str) -> Refusal:
+    """Say that a spot order fails one of the market's filters."""
+    return Refusal(-1013, f"Filter failure: {name}")
+
+
+def invalid_parameter(what: str) -> Refusal:
+    """Say that a spot order's quantity or price is not positive."""
+    return Refusal(-1013, f"Invalid {what}.")
+
+
+def not_required(name: str) -> Refusal:
+    """Say that a parameter was sent that this kind of order does not know."""
+    return Refusal(-1106, f"Parameter '{name}' sent when not required.")
+
+
+def illegal_client_id(name: str) -> Refusal:
+    """Say that an order's name is too long or has characters that it may not have."""
+    return Refusal(
+        -1100,
+        f"Illegal characters found in parameter '{name}'; legal range is '^[a-zA-Z0-9-_]{{1,36}}$'.",
+    )
+
+
+def too_precise() -> Refusal:
+    """Say that a quantity or a price has more decimals than the market."""
+    return Refusal(-1111, "Precision is over the maximum defined for this asset.")
+
+
+def market_closed(leg: Leg) -> Refusal:
+    """Say that a market takes no orders now."""
+    if leg == "spot":
+        return Refusal(-1013, "Market is closed.")
+    return Refusal(-4108, "Symbol is on delivering or delivered or settling or closed or pre-trading.")
+
+
+def not_permitted() -> Refusal:
+    """Say that nobody may trade this market."""
+    return Refusal(-2010, "This symbol is not permitted for this account.")
+
+
+def off_tick() -> Refusal:
+    """Say that a perpetual order's price is not on the tick."""
+    return Refusal(-4014, "Price not increased by tick size.")
+
+
+def quantity_refused(least: bool) -> Refusal:
+    """Say that a perpetual order is smaller than the smallest, or larger than the largest."""
+    if least:
+        return Refusal(-4004, "Quantity less than min quantity.")
+    return Refusal(-4005, "Quantity greater than max quantity.")
+
+
+def not_positive(what: str) -> Refusal:
+    """Say that a perpetual order's quantity or price is not positive."""
+    if what == "quantity":
+        return Refusal(-4003, "Quantity less than or equal to zero.")
+    return Refusal(-4001, "Price less than or equal to zero.")
+
+
+def notional_too_small(least: str) -> Refusal:
+    """Say that a perpetual order is worth less than the smallest."""
+    return Refusal(
+        -4164, f"Order's notional must be no smaller than {least} (unless you choose reduce only)."
+    )
+
+
+def price_too_far(side_buys: bool, bound: str) -> Refusal:
+    """Say that a perpetual order's limit is further from the mark than it may be."""
+    if side_buys:
+        return Refusal(-4016, f"Limit price can't be higher than {bound}.")
+    return Refusal(-4024, f"Limit price can't be lower than {bound}.")
+
+
+def no_counterparty() -> Refusal:
+    """Say that a perpetual market order would be filled too far from the mark."""
+    return Refusal(-4131, "The counterparty's best price does not meet the PERCENT_PRICE filter limit.")
+
+
+def duplicate_order(leg: Leg) -> Refusal:
+    """Say that an open order has this name already."""
+    if leg == "spot":
+        return Refusal(-2010, "Duplicate order sent.")
+    return Refusal(-4116, "ClientOrderId is duplicated.")
+
+
+def insufficient_balance() -> Refusal:
+    """Say that the spot wallet lacks the coins for an order."""
+    return Refusal(-2010, "Account has insufficient balance for requested action.")
+
+
+def insufficient_margin() -> Refusal:
+    """Say that the futures wallet lacks the margin for an order."""
+    return Refusal(-2019, "Margin is insufficient.")
+
+
+def would_match(leg: Leg) -> Refusal:
+    """Say that an order that must rest would be filled at once."""
+    if leg == "spot":
+        return Refusal(-2010, "Order would immediately match and take.")
+    return Refusal(
+        -5022,
+        "Due to the order could not be executed as maker, the Post Only order will be rejected. The order "
+        "will not be recorded in the order history",
+    )
+
+
+def reduce_only_rejected() -> Refusal:
+    """Say that an order that may only reduce would open a position."""
+    return Refusal(-2022, "ReduceOnly Order is rejected.")
+
+
+def unknown_order(cancelling: bool) -> Refusal:
+    """Say that there is no such order, or none that could be cancelled."""
+    if cancelling:
+        return Refusal(-2011, "Unknown order sent.")
+    return Refusal(-2013, "Order does not exist.")
+
+
+def invalid_leverage(leverage: int) -> Refusal:
+    """Say that a leverage is none that the venue offers."""
+    return Refusal(-4028, f"Leverage {leverage} is not valid")
+
+
+def transfer_refused(reason: str) -> Refusal:
+    """Say that coins cannot be moved between the wallets."""
+    return Refusal(-5013, f"Asset transfer failed: {reason}")
+
+
+def invalid_choice(name: str) -> Refusal:
+    """Say that a parameter has a value that this market does not know."""
+    words = {"timeInForce": (-1115, "Invalid timeInForce."), "type": (-1116, "Invalid orderType.")}
+    return Refusal(*words[name])

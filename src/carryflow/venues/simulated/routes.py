@@ -1,4 +1,7 @@
-"""Binance's public endpoints, spot under /api/v3 and USDⓈ-M futures under /fapi/v1, as HTTP."""
+"""Binance's public endpoints, spot under /api/v3 and USDⓈ-M futures under /fapi/v1, as HTTP.
+
+Where trading is on, books are those that orders are matched against, and requests have their limits.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +12,12 @@ from carryflow.core.leg import Leg
 from carryflow.market.timeframe import TIMEFRAMES, bar_ms
 from carryflow.venues.settings import TAPE_HEADER
 from carryflow.venues.simulated import refusals
+from carryflow.venues.simulated.desk import DESK, TradingDesk
 from carryflow.venues.simulated.exchange import SimulatedVenue
 from carryflow.venues.simulated.faults import FaultBox
 from carryflow.venues.simulated.market import VenueMarket
-from carryflow.venues.simulated.misbehaviour import Handler, misbehave
+from carryflow.venues.simulated.misbehaviour import Handler, misbehave, under_maintenance
+from carryflow.venues.simulated.pace import SPEED_HEADER, Pace
 from carryflow.venues.simulated.prices import Price
 
 VENUE = web.AppKey("venue", SimulatedVenue)
@@ -29,10 +34,21 @@ _PERP_PRICES: dict[str, Price] = {
 }
 
 
-def exchange_app(venue: SimulatedVenue, faults: FaultBox) -> web.Application:
-    """Return the web application that answers for a venue, and goes wrong as it is told to."""
-    app = web.Application(middlewares=[_speak_binance, misbehave(venue, faults)])
-    app[VENUE] = venue
+PACE = web.AppKey("pace", Pace)
+
+
+def exchange_app(
+    venue: SimulatedVenue, faults: FaultBox, pace: Pace, desk: TradingDesk | None = None
+) -> web.Application:
+    """Return the web application that answers for a venue, and goes wrong as it is told to.
+
+    Without a desk nobody can trade; the signed endpoints and the streams are added by those who own them.
+    """
+    gate = [] if desk is None else [_open_only]
+    app = web.Application(middlewares=[_name_the_tape, misbehave(venue, faults), *gate, _speak_binance])
+    app[VENUE], app[PACE] = venue, pace
+    if desk is not None:
+        app[DESK] = desk
     for leg, base in _BASES.items():
         app.router.add_get(f"{base}/klines", _klines(leg, "trade"))
         for path, answer in _shared(leg).items():
@@ -41,7 +57,7 @@ def exchange_app(venue: SimulatedVenue, faults: FaultBox) -> web.Application:
         app.router.add_get(path, _klines("perp", price))
     app.router.add_get("/fapi/v1/fundingRate", _json(_funding_rate))
     app.router.add_get("/fapi/v1/fundingInfo", _json(lambda r: r.app[VENUE].funding_info()))
-    premium = _each("perp", lambda venue, market: venue.premium_index(market))
+    premium = _each("perp", lambda r, market: r.app[VENUE].premium_index(market))
     app.router.add_get("/fapi/v1/premiumIndex", _json(premium))
     return app
 
@@ -51,10 +67,10 @@ def _shared(leg: Leg) -> dict[str, Callable[[web.Request], Any]]:
     return {
         "/ping": lambda _: {},
         "/time": lambda r: {"serverTime": r.app[VENUE].now_ms},
-        "/exchangeInfo": lambda r: r.app[VENUE].exchange_info(leg),
+        "/exchangeInfo": lambda r: _exchange_info(r, leg),
         "/depth": lambda r: _depth(r, leg),
-        "/ticker/bookTicker": _each(leg, lambda venue, market: venue.book_ticker(market)),
-        "/ticker/price": _each(leg, lambda venue, market: venue.price(market)),
+        "/ticker/bookTicker": _each(leg, _book_ticker),
+        "/ticker/price": _each(leg, lambda r, market: r.app[VENUE].price(market)),
     }
 
 
@@ -66,32 +82,79 @@ def _json(answer: Callable[[web.Request], Any]) -> Handler:
 
 
 @web.middleware
-async def _speak_binance(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn refusals into Binance's error answers, and name the tape on every answer."""
+async def _name_the_tape(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Name the tape and its speed on every answer."""
     try:
         response = await handler(request)
-    except web.HTTPNotFound:
-        response = _refuse(refusals.invalid_path(request.method, request.path))
-    except refusals.Refusal as refusal:
-        response = _refuse(refusal)
-    response.headers[TAPE_HEADER] = request.app[VENUE].tape_id
+    except ConnectionError:
+        response = web.Response(
+            status=400
+        )  # the client has gone while its request came in: nobody reads this
+    if not response.prepared:
+        response.headers[TAPE_HEADER] = request.app[VENUE].tape_id
+        response.headers[SPEED_HEADER] = f"{request.app[PACE].speed:g}"
     return response
+
+
+@web.middleware
+async def _open_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn away those who come at the wrong time or too often, and keep the floor in step for the others."""
+    desk = request.app[DESK]
+    if desk.maintained and not request.path.endswith("/system/status"):
+        return under_maintenance()
+    now_ms = desk.catch_up()
+    if (refusal := desk.limits.refuse_request(request, now_ms)) is not None:
+        return refusal
+    response = await handler(request)
+    if not response.prepared:
+        response.headers.update(desk.limits.headers(request.path))
+    return response
+
+
+@web.middleware
+async def _speak_binance(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn refusals into Binance's error answers."""
+    try:
+        return await handler(request)
+    except web.HTTPNotFound:
+        return _refuse(refusals.invalid_path(request.method, request.path))
+    except refusals.Refusal as refusal:
+        return _refuse(refusal)
 
 
 def _refuse(refusal: refusals.Refusal) -> web.Response:
     return web.json_response({"code": refusal.code, "msg": refusal.message}, status=refusal.status)
 
 
-def _each(leg: Leg, answer: Callable[[SimulatedVenue, VenueMarket], Any]) -> Callable[[web.Request], Any]:
+def _each(leg: Leg, answer: Callable[[web.Request, VenueMarket], Any]) -> Callable[[web.Request], Any]:
     """Answer for the symbol asked for, or with a list for all of them."""
 
     def handler(request: web.Request) -> Any:
-        venue = request.app[VENUE]
         if request.query.get("symbol"):
-            return answer(venue, _market(request, leg))
-        return [answer(venue, market) for market in venue.markets(leg)]
+            return answer(request, _market(request, leg))
+        return [answer(request, market) for market in request.app[VENUE].markets(leg)]
 
     return handler
+
+
+def _exchange_info(request: web.Request, leg: Leg) -> dict[str, Any]:
+    answer, desk = request.app[VENUE].exchange_info(leg), request.app.get(DESK)
+    return answer if desk is None else answer | {"rateLimits": desk.limits.announced(leg)}
+
+
+def _book_ticker(request: web.Request, market: VenueMarket) -> dict[str, Any]:
+    desk = request.app.get(DESK)
+    if desk is None:
+        return request.app[VENUE].book_ticker(market)
+    book = desk.floor.book(market.leg, market.symbol, 1)
+    (bid, bid_qty), (ask, ask_qty) = (side[0] if side else ("0", "0") for side in (book.bids, book.asks))
+    return {
+        "symbol": market.symbol,
+        "bidPrice": bid,
+        "bidQty": bid_qty,
+        "askPrice": ask,
+        "askQty": ask_qty,
+    }
 
 
 def _klines(leg: Leg, price: Price) -> Handler:
@@ -128,7 +191,13 @@ def _depth(request: web.Request, leg: Leg) -> dict[str, Any]:
     limit = _whole(request, "limit", 100)
     if leg == "perp" and limit not in _PERP_DEPTHS:
         raise refusals.Refusal(-4021, f"Depth limit '{limit}' not valid.")
-    return request.app[VENUE].depth(_market(request, leg), min(max(limit, 1), _SPOT_DEPTH_MOST))
+    market, levels = _market(request, leg), min(max(limit, 1), _SPOT_DEPTH_MOST)
+    desk = request.app.get(DESK)
+    if desk is None:
+        return request.app[VENUE].depth(market, levels)
+    book, now_ms = desk.floor.book(leg, market.symbol, levels), desk.venue.now_ms
+    times = {} if leg == "spot" else {"E": now_ms, "T": now_ms}
+    return {"lastUpdateId": book.update_id, **times, "bids": book.bids, "asks": book.asks}
 
 
 def _market(request: web.Request, leg: Leg, name: str = "symbol") -> VenueMarket:

@@ -1,0 +1,132 @@
+"""The command that closes everything: through the engine that runs, or with one of its own."""
+
+import asyncio
+import os
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from carryflow.cli.app import app, console
+from carryflow.cli.options import Config, Override, Tape, Venue, resolve
+from carryflow.cli.trading.accounts import ModeName, say_result
+from carryflow.core.errors import CarryflowError, SettingsError
+
+if TYPE_CHECKING:
+    from carryflow.cli.trading.place import Place
+    from carryflow.cli.trading.session import Terms
+    from carryflow.execution.records import Identity
+    from carryflow.settings import Settings
+
+LOOK_SECONDS = 0.5
+"""Pause between two looks at how far the running engine is."""
+
+
+@app.command()
+def flatten(
+    config: Config = None,
+    override: Override = None,
+    tape: Tape = None,
+    venue: Venue = None,
+    mode: ModeName = None,
+    reason: Annotated[str, typer.Option(help="Why; it is written down.")] = "by hand",
+    patience: Annotated[
+        float, typer.Option(min=1, help="How long to wait for the running engine (seconds).")
+    ] = 120.0,
+) -> None:
+    """Close every position: through the engine that runs, else by connecting to the venue.
+
+    The kill switch stays at flatten, so that nothing is opened again before `carryflow resume`.
+    """
+    from carryflow.cli.trading.place import find_place, machine_ms
+    from carryflow.execution.kill import KillSwitch, Level
+
+    settings = resolve(config, override, tape=tape, venue=venue)
+    place = find_place(settings, mode)
+    ran = place.running
+    terms = None if ran else _terms(settings, place)
+    KillSwitch(place.kill).set(Level.FLATTEN, reason, "person", machine_ms())
+    if terms is None:
+        console.print(f"{place.mode.value}: the running engine is told to close everything", soft_wrap=True)
+        still = _await_flat(place, patience)
+    else:
+        console.print(f"{place.mode.value} at {terms.venue_name}: closing everything", soft_wrap=True)
+        still = asyncio.run(_close(terms, reason))
+    say_result(place)
+    if still:
+        raise CarryflowError(f"not closed: {'; '.join(still)}; look at the venue, and call again")
+    console.print("everything is closed; `carryflow resume` lifts the kill switch", soft_wrap=True)
+
+
+def _terms(settings: "Settings", place: "Place") -> "Terms":
+    """Return the terms on which the journal's positions are closed: those that it was begun on.
+
+    Raises:
+        SettingsError: the exchange is gone, another venue is named, or there is no key.
+    """
+    from carryflow.cli.trading.preparation import BESIDE, read_credentials, venue_name
+    from carryflow.cli.trading.session import Terms
+    from carryflow.execution.journal import Journal
+    from carryflow.execution.records import Mode
+
+    with Journal.read(place.journal) as journal:
+        identity = journal.identity
+    if identity.venue == BESIDE:
+        raise SettingsError(
+            f"{place.journal} is of a simulated exchange that ended with the command that had started it: "
+            "nothing is held anywhere"
+        )
+    settings = _of_identity(settings, identity)
+    credentials = None if place.mode is Mode.PAPER else read_credentials(settings, os.environ)
+    return Terms(settings, place, venue_name(settings), credentials, protective=True)
+
+
+def _of_identity(settings: "Settings", identity: "Identity") -> "Settings":
+    """Return the settings with what the journal was begun on in place of what is set now."""
+    data = settings.data.model_copy(update={"tickers": identity.tickers, "quote": identity.quote})
+    execution = settings.execution.model_copy(
+        update={"capital_quote": float(identity.capital_quote), "spot_share": identity.spot_share}
+    )
+    return settings.model_copy(update={"data": data, "execution": execution})
+
+
+async def _close(terms: "Terms", reason: str) -> list[str]:
+    """Close everything with an engine of our own; return what stays open, in words."""
+    from carryflow.cli.trading.announcer import Announcer
+    from carryflow.cli.trading.place import machine_ms
+    from carryflow.cli.trading.running import show
+    from carryflow.cli.trading.session import open_session
+
+    async with open_session(terms, Announcer(show, machine_ms, None)) as session:
+        await session.engine.flatten(reason)
+        await session.engine.reconcile()
+    return _open_positions(terms.place)
+
+
+def _await_flat(place: "Place", patience: float) -> list[str]:
+    """Wait until the running engine has closed everything; return what stays open, in words."""
+    until = time.monotonic() + patience
+    while (still := _open_positions(place)) and time.monotonic() < until:
+        time.sleep(LOOK_SECONDS)
+    return still
+
+
+def _open_positions(place: "Place") -> list[str]:
+    """Return what the journal's books hold: any perpetual, and coins with a value that could be sold."""
+    from carryflow.execution.books import Books
+    from carryflow.execution.journal import Journal
+
+    with Journal.read(place.journal) as journal:
+        if journal.opening() is None:
+            return []
+        books = Books.fold(journal)
+        prices = {value.ticker: value.spot for value in journal.valuations()}
+    return [
+        f"{ticker} {book.spot_qty:f} spot, {book.perp_qty:f} perpetual"
+        for ticker, book in books.pairs.items()
+        if book.perp_qty or abs(book.spot_qty) * prices.get(ticker, 0) >= DUST_QUOTE
+    ]
+
+
+DUST_QUOTE = 20
+"""Worth of coins (quote) below which venues may refuse to sell them."""

@@ -1,0 +1,1 @@
+"""One account at each venue, through ccxt: where their private answers differ."""
