@@ -27,7 +27,7 @@ from carryflow.promotion.registry import Alias
 from carryflow.promotion.verdict import PromotionSettings
 from carryflow.training.hyperparameters import TrainSettings
 from carryflow.venues.settings import VenueSettings
-from carryflow.venues.simulated.server import ExchangeSettings
+from carryflow.venues.simulated.settings import ExchangeSettings
 from carryflow.venues.stream.settings import FeedSettings
 
 ENVIRONMENT_PREFIX = "CARRYFLOW__"

@@ -18,8 +18,10 @@ from carryflow.execution.intents import client_order_id
 from carryflow.execution.orders import OrderRequest, OrderStatus, Side, TimeInForce, Wallet
 from carryflow.market.synthetic import SyntheticSettings
 from carryflow.market.timeframe import HOUR_MS
+from carryflow.venues.budget import Priority, RequestBudget
 from carryflow.venues.ccxt_trading import CcxtTradingVenue, open_trading
 from carryflow.venues.clock import MachineClock, VenueClock, skew_ms
+from carryflow.venues.connection import VenueConnection
 from carryflow.venues.credentials import Credentials
 from carryflow.venues.market_view import RestMarketView, open_market_view
 from carryflow.venues.settings import VenueSettings
@@ -72,6 +74,15 @@ class Desk:
             clock=self.clock,
         )
         return await self._stack.enter_async_context(opened)
+
+    async def open_as_binance(self) -> CcxtTradingVenue:
+        """Open the account through all that is done for the real venue, whose limiter is on."""
+        settings = self.settings.model_copy(update={"name": "binance"})
+        connection = VenueConnection(settings, budget=RequestBudget(8, reserve=2))
+        await self._stack.enter_async_context(connection)
+        keys = Credentials(self.key, SECRET)
+        keys.sign_in(connection.exchange)
+        return CcxtTradingVenue(connection, ("BTC", "ETH"), "USDT", keys, self.clock)
 
     def close(self) -> None:
         self.exchange.clear_faults()
@@ -296,6 +307,17 @@ def test_orders_are_known_by_name_after_a_restart_and_asked_for_once(desk: Desk)
     assert desk.run(again.fills("spot", "BTC", START_MS)) == fills
 
 
+def test_an_order_that_the_venue_finds_no_more_leaves_its_trades_without_a_name(desk: Desk) -> None:
+    for nonce in range(2):
+        desk.submit(desk.order("spot", nonce=nonce))
+    again = desk.run(desk.open())
+    desk.exchange.inject(Fault.REFUSED, path=ORDERS["spot"], method="GET", code=-2013)
+    names = {fill.client_id for fill in desk.run(again.fills("spot", "BTC", START_MS))}
+    assert len(names) == 2
+    assert None in names
+    assert None not in {fill.client_id for fill in desk.run(again.fills("spot", "BTC", START_MS))}
+
+
 def test_what_is_off_the_lot_or_the_tick_is_not_sent_rounded(desk: Desk) -> None:
     order = desk.order()
 
@@ -337,6 +359,30 @@ def test_most_of_a_minutes_weight_is_kept_for_what_is_urgent(desk: Desk) -> None
         desk.run(desk.venue.open_orders())  # 40 of the futures' 2400 each
     assert desk.clock.now_ms() - began == 60_000
     assert desk.exchange.faults_happened[Fault.TOO_MANY_REQUESTS] == refused
+
+
+@pytest.mark.pitfall("P20")
+@pytest.mark.parametrize("to", Wallet)
+def test_cash_moves_in_a_minute_that_is_used_up(desk: Desk, to: Wallet) -> None:
+    desk.venue.connection.budget.hold(40)
+    began = desk.clock.now_ms()
+    assert desk.run(desk.venue.transfer(Decimal(5), to)).to is to
+    assert desk.clock.now_ms() == began
+    desk.run(desk.venue.transfers(began))
+    assert desk.clock.now_ms() == began + 40_000
+
+
+@pytest.mark.pitfall("P20")
+def test_a_margin_top_up_does_not_wait_for_a_place(desk: Desk) -> None:
+    async def move() -> None:
+        budget = desk.venue.connection.budget
+        for _ in range(6):
+            await budget.take(Priority.QUESTION)
+        await asyncio.wait_for(desk.venue.transfer(Decimal(5), Wallet.FUTURES), 2)
+        for _ in range(6):
+            budget.give_back(Priority.QUESTION)
+
+    desk.run(move())
 
 
 @pytest.mark.pitfall("P20")
@@ -463,3 +509,57 @@ def test_a_transfer_that_comes_after_a_minute_is_refused(desk: Desk) -> None:
     desk.exchange.step(60_000)
     time.sleep(1.5 * TIMEOUT)
     assert desk.run(desk.venue.transfers(began)) == []
+
+
+def test_every_request_of_a_real_venue_passes_its_limiter(desk: Desk) -> None:
+    venue = desk.run(desk.open_as_binance())
+    limiter = venue.connection.exchange.throttler
+    limiter.config["refillRate"] *= 20  # the same pace, twenty times as fast
+
+    resting, filled = desk.order("spot", away="0.03"), desk.order("perp")
+
+    async def trade() -> None:
+        began = desk.clock.now_ms()
+        assert (await venue.submit(resting, began + 3_000)).status is OrderStatus.OPEN
+        (report,) = await venue.open_orders()
+        assert report == await venue.find("spot", "BTC", resting.client_id)
+        assert (await venue.cancel("spot", "BTC", resting.client_id)).status is OrderStatus.CANCELED
+        assert (await venue.submit(filled, began + 3_000)).filled == filled.qty
+        await venue.cancel_all("perp", "BTC")
+        assert sum(fill.qty for fill in await venue.fills("perp", "BTC", began)) == filled.qty
+        assert [held.qty for held in await venue.positions()] == [filled.qty]
+        assert (await venue.balances()).futures > 0
+        moved = await venue.transfer(Decimal(5), Wallet.SPOT)
+        assert moved.transfer_id in {one.transfer_id for one in await venue.transfers(began)}
+        assert await venue.funding_payments(began) == []
+        assert await venue.now_ms() >= began
+        allowed = await venue.permissions()
+        assert allowed is not None
+        assert allowed.trade
+        assert await venue.arm_dead_man("BTC", 0)
+        market = RestMarketView(venue.connection, "USDT", desk.clock)
+        assert (await market.book("spot", "BTC")).ticker == "BTC"
+        assert (await market.mark("BTC")).price > 0
+        assert await market.quote_price() is not None
+
+    desk.run(asyncio.wait_for(trade(), 30))
+
+
+@pytest.mark.pitfall("P20")
+def test_an_order_does_not_queue_behind_a_reconciliation(desk: Desk) -> None:
+    venue = desk.run(desk.open_as_binance())
+    order = desk.order()
+
+    async def beside() -> int:
+        since = desk.clock.now_ms() - 1_000
+        asked = [venue.open_orders(), *(venue.fills(leg, t, since) for leg in LEGS for t in ("BTC", "ETH"))]
+        questions = [asyncio.ensure_future(question) for question in asked]
+        await asyncio.sleep(0)
+        await venue.submit(order, desk.clock.now_ms() + 3_000)
+        waiting = sum(not question.done() for question in questions)
+        for question in questions:
+            question.cancel()
+        await asyncio.gather(*questions, return_exceptions=True)
+        return waiting
+
+    assert desk.run(beside()) >= 4

@@ -259,24 +259,27 @@ def test_bybits_account_is_read_to_the_last_digit(desk_of: Callable[[VenueName],
         desk.run(venue.transfer(D(1), Wallet.SPOT))
 
 
+EXECUTION = {
+    "symbol": "BTCUSDT",
+    "execId": "e-1",
+    "execPrice": "62000.1",
+    "execQty": "0.013",
+    "execValue": "806.0013",
+    "execFee": "0.443300715",
+    "execTime": str(T0 - 9_000),
+    "execType": "Trade",
+    "feeCurrency": "",
+    "isMaker": False,
+    "orderId": "1321",
+    "orderLinkId": NAME,
+    "side": "Sell",
+}
+
+
 @pytest.mark.pitfall("P14")
 def test_bybits_trades_of_liquidations_and_its_funding_are_seen(desk_of: Callable[[VenueName], Desk]) -> None:
     desk = desk_of("bybit")
-    trade = {
-        "symbol": "BTCUSDT",
-        "execId": "e-1",
-        "execPrice": "62000.1",
-        "execQty": "0.013",
-        "execValue": "806.0013",
-        "execFee": "0.443300715",
-        "execTime": str(T0 - 9_000),
-        "execType": "Trade",
-        "feeCurrency": "",
-        "isMaker": False,
-        "orderId": "1321",
-        "orderLinkId": NAME,
-        "side": "Sell",
-    }
+    trade = EXECUTION
     bust = trade | {
         "execId": "e-2",
         "execType": "BustTrade",
@@ -301,6 +304,30 @@ def test_bybits_trades_of_liquidations_and_its_funding_are_seen(desk_of: Callabl
     (payment,) = desk.run(venue.funding_payments(T0 - 60_000))
     assert (payment.ticker, payment.ts_ms) == ("BTC", T0 - 5_000)
     assert payment.amount == D("0.5")  # Bybit tells it as a fee: what was received is negative
+
+
+@pytest.mark.pitfall("P14")
+def test_bybits_pages_that_hold_funding_hide_no_trades(desk_of: Callable[[VenueName], Desk]) -> None:
+    desk = desk_of("bybit")
+    rows = [
+        EXECUTION
+        | {
+            "execId": f"e-{i}",
+            "execType": "Funding" if i % 16 == 5 else "Trade",
+            "execTime": str(T0 - 1_000 * (i - (i % 10 == 1))),  # pairs of one instant, also across a page
+        }
+        for i in range(1, 251)
+    ]
+
+    def executions(query: dict[str, str]) -> Any:
+        first, last, most = (int(query[name]) for name in ("startTime", "endTime", "limit"))
+        inside = [row for row in rows if first <= int(row["execTime"]) <= last]
+        return bybit({"list": inside[:most], "nextPageCursor": ""})
+
+    desk.server.answers["/execution/list"] = executions
+    venue = desk.open()
+    told = [fill.trade_id for fill in desk.run(venue.fills("perp", "BTC", T0 - 3_600_000))]
+    assert sorted(told) == sorted(row["execId"] for row in rows if row["execType"] == "Trade")
 
 
 def okx(*data: Any, code: str = "0") -> dict[str, Any]:
@@ -496,7 +523,9 @@ def test_deribits_account_is_read(desk_of: Callable[[VenueName], Desk]) -> None:
     assert (has.futures, has.margin, has.maintenance) == (D("1000.5"), D("990.25"), D("3.25"))
     assert desk.run(venue.positions()) == [Position("BTC", D("-0.02"), D("62000.1"), D("90000.0"))]
     assert [one.client_id for one in desk.run(venue.fills("perp", "BTC", T0 - 60_000))] == [NAME]
-    assert desk.run(venue.funding_payments(T0 - 60_000)) == [FundingPayment("9", "BTC", D("0.25"), T0 - 500)]
+    assert desk.run(venue.funding_payments(T0 - 60_000)) == [
+        FundingPayment("9/BTC/USDC:USDC", "BTC", D("0.25"), T0 - 500)
+    ]
     assert desk.run(venue.permissions()) is None
     assert desk.run(venue.arm_dead_man("BTC", 60)) is False
 
@@ -544,6 +573,47 @@ def test_other_venues_refusals_are_called_what_they_are(
         desk.run(venue.submit(order("perp", "0.02", "62000"), T0 + 3_000))
     assert type(failure.value) is error
     assert "the-" not in str(failure.value)
+
+
+@pytest.mark.pitfall("P11")
+@pytest.mark.parametrize(
+    ("name", "cancel", "look", "done", "refusal"),
+    [
+        (
+            "okx",
+            "/trade/cancel-order",
+            "/trade/order",
+            okx({"clOrdId": NAME.replace("-", ""), "ordId": "312", "sCode": "0", "sMsg": ""}),
+            okx(code="50011"),
+        ),
+        (
+            "bybit",
+            "/order/cancel",
+            "/order/realtime",
+            bybit({"orderId": "1321", "orderLinkId": NAME}),
+            {"retCode": 10006, "retMsg": "Too many visits!"},
+        ),
+        (
+            "deribit",
+            "/private/cancel_by_label",
+            "/private/get_order_state_by_label",
+            {"result": 1},
+            {"error": {"code": 10028, "message": "too_many_requests"}},
+        ),
+    ],
+)
+def test_a_cancel_that_was_done_is_not_told_as_nothing_done_because_the_look_after_it_failed(
+    desk_of: Callable[[VenueName], Desk], name: VenueName, cancel: str, look: str, done: Any, refusal: Any
+) -> None:
+    desk = desk_of(name)
+    desk.server.answers |= {cancel: done, look: refusal}
+    venue = desk.open()
+    with pytest.raises(AmbiguousError, match="ask before sending again"):
+        desk.run(venue.cancel("perp", "BTC", NAME))
+    assert desk.server.last(cancel)
+    desk.server.answers[cancel] = refusal
+    with pytest.raises(RetryableError, match="nothing was done"):
+        desk.run(venue.cancel("perp", "BTC", NAME))
 
 
 def test_fees_in_a_third_coin_are_refused_before_anything_is_traded(

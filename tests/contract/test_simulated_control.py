@@ -113,7 +113,22 @@ def test_what_happens_to_people_happens_on_demand(exchange: RunningExchange, con
         ("/halts", {"leg": "spot", "ticker": "BTC", "on": "yes"}, "true or false"),
         ("/accounts", {"key": KEY, "secret": SECRET}, "another key"),
         ("/accounts", {"secret": SECRET}, "key"),
-        ("/quote-price", {"dollars": "much"}, ""),
+        ("/accounts", {"key": "k", "secret": SECRET, "spot": ["USDT"]}, "amounts by coin"),
+        ("/accounts", {"key": "k", "secret": SECRET, "spot": {"USDT": "-1"}}, "USDT must be a number from 0"),
+        ("/accounts", {"key": "k", "secret": SECRET, "futures": "NaN"}, "futures must be a number"),
+        ("/accounts", {"key": "k", "secret": SECRET, "withdraw": "no"}, "true or false"),
+        ("/quote-price", {"dollars": "much"}, "dollars must be a number from 0, was 'much'"),
+        ("/quote-price", {"dollars": 0}, "dollars must be a price from 0.001 to 1000, was 0"),
+        ("/quote-price", {"dollars": "-1"}, "dollars must be a number from 0, was '-1'"),
+        ("/quote-price", {}, "'dollars' is missing"),
+        ("/faults", {"fault": "PARTIAL_FILL", "fraction": "half"}, "fraction must be a number, was 'half'"),
+        ("/faults", {"fault": "PARTIAL_FILL", "fraction": 1.5}, "from 0 to 1"),
+        ("/faults", {"fault": "RESET", "times": 0}, "times must be a whole number from 1"),
+        ("/faults", {"fault": "RESET", "times": True}, "times must be a whole number"),
+        ("/faults", {"fault": "RESET", "path": 7}, "path must be a text"),
+        ("/clock", {"step_ms": "soon"}, "step_ms must be a whole number, was 'soon'"),
+        ("/deleverage", {"key": KEY, "ticker": "BTC", "fraction": 2}, "from 0 to 1"),
+        ("/halts", [1], "JSON object"),
         (
             "/foreign-orders",
             {"key": KEY, "leg": "spot", "ticker": "XYZ", "side": "buy", "qty": "1"},
@@ -127,11 +142,17 @@ def test_what_happens_to_people_happens_on_demand(exchange: RunningExchange, con
     ],
 )
 def test_what_cannot_be_done_is_refused_with_words(
-    control: httpx.Client, path: str, asked: dict[str, Any], words: str
+    control: httpx.Client, path: str, asked: Any, words: str
 ) -> None:
     refused = control.post(path, json=asked)
     assert 400 <= refused.status_code < 500
     assert words in refused.json()["msg"]
+    assert SECRET not in refused.text
+
+
+def test_what_is_no_json_is_refused_and_not_repeated(control: httpx.Client) -> None:
+    refused = control.post("/accounts", content=f'{{"key": "k", "secret": "{SECRET}')
+    assert (refused.status_code, "JSON object" in refused.json()["msg"]) == (400, True)
     assert SECRET not in refused.text
 
 

@@ -20,6 +20,8 @@ from carryflow.core.leg import LEGS, Leg
 from carryflow.market.synthetic import SyntheticSettings
 from carryflow.market.timeframe import HOUR_MS
 from carryflow.venues.simulated.faults import Fault
+from carryflow.venues.simulated.listen_keys import ListenKeys
+from carryflow.venues.simulated.pace import Pace
 from carryflow.venues.simulated.server import RunningExchange, start_exchange
 from carryflow.venues.simulated.tape import synthetic_tape
 from carryflow.venues.simulated.trading.settings import TradingSettings
@@ -229,6 +231,81 @@ def test_a_listen_key_that_was_given_up_opens_nothing(exchange: RunningExchange)
     httpx.delete(f"{exchange.url}/fapi/v1/listenKey", headers=headers)
     path = f"{exchange.url}/fstream.binance.com/private/ws?listenKey={listen_key}"
     assert httpx.get(path).json()["code"] == -1125
+
+
+def test_a_listen_key_expires_an_hour_after_it_was_renewed_and_whoever_hears_it_is_told(
+    exchange: RunningExchange,
+) -> None:
+    url, headers = f"{exchange.url}/fapi/v1/listenKey", {"X-MBX-APIKEY": KEY}
+    assert httpx.put(url, headers=headers).json()["code"] == -1125
+    listen_key = httpx.post(url, headers=headers).json()["listenKey"]
+
+    async def follow() -> Any:
+        path = f"/fstream.binance.com/private/ws?listenKey={listen_key}"
+        async with listening(exchange, path) as listener:
+            exchange.step(HOUR_MS - 1)
+            assert httpx.put(url, headers=headers).json()["listenKey"] == listen_key
+            exchange.step(HOUR_MS - 1)
+            assert await listener.quiet()
+        async with listening(exchange, path) as listener:
+            await listener.ask("LIST_SUBSCRIPTIONS", [])
+            exchange.step(1)
+            told = await listener.told()
+            order(exchange, "perp", "SELL", "0.01")
+            assert await listener.quiet()
+            return told
+
+    told = run(follow())
+    assert told == {"e": "listenKeyExpired", "E": exchange.now_ms, "listenKey": listen_key}
+    assert httpx.put(url, headers=headers).json()["code"] == -1125
+    assert (
+        httpx.get(f"{exchange.url}/fstream.binance.com/private/ws?listenKey={listen_key}").status_code == 401
+    )
+    assert httpx.post(url, headers=headers).json()["listenKey"] != listen_key
+
+
+def test_in_a_faster_clock_a_listen_key_lives_for_an_hour_of_the_clients() -> None:
+    machine = [0.0]
+    keys = ListenKeys(Pace(START_MS, TAPE.end_ms, speed=100, machine=lambda: machine[0]))
+    listen_key = keys.lend("k")
+    machine[0] = 3_599.0
+    assert keys.owner(listen_key) == "k"
+    machine[0] = 3_600.0
+    assert keys.owner(listen_key) is None
+    assert keys.take_expired() == {"k": listen_key}
+    assert keys.take_expired() == {}
+
+
+def test_streams_begin_anew_after_the_clock_has_gone_back(exchange: RunningExchange) -> None:
+    streams = (BOOK, "btcusdt@aggTrade", "btcusdt@bookTicker")
+
+    async def follow() -> list[Any]:
+        async with listening(exchange, PATHS["perp"], *streams) as listener:
+            exchange.step(100)
+            assert {(await listener.told()).get("e") for _ in range(4)} == {
+                "depthUpdate",
+                "aggTrade",
+                "bookTicker",
+            }
+            exchange.step(-2 * HOUR_MS)
+            assert await listener.quiet()
+            exchange.step(100)
+            return [await listener.told() for _ in range(4)]
+
+    told: dict[str, Any] = {message["e"]: message for message in run(follow())}
+    assert told["depthUpdate"]["pu"] == exchange.now_ms // 100 - 1
+    assert Decimal(told["aggTrade"]["q"]) > 0
+    assert told["bookTicker"]["E"] == exchange.now_ms
+
+
+def test_no_trades_are_told_of_a_closed_market(exchange: RunningExchange) -> None:
+    async def follow() -> bool:
+        async with listening(exchange, PATHS["perp"], "btcusdt@trade") as listener:
+            exchange.halt("perp", "BTC")
+            exchange.step(60_000)
+            return await listener.quiet()
+
+    assert run(follow())
 
 
 def test_spots_websocket_api_tells_an_account_that_signs_of_its_orders(exchange: RunningExchange) -> None:

@@ -182,6 +182,13 @@ def test_an_order_rests_is_found_by_its_name_and_is_cancelled_once(client: Clien
     ]
 
 
+@pytest.mark.parametrize(("leg", "path"), [("spot", "/api/v3/myTrades"), ("perp", "/fapi/v1/userTrades")])
+def test_the_trades_of_an_order_are_found_however_short_the_page(client: Client, leg: Leg, path: str) -> None:
+    placed = [client.order(leg, kind="MARKET")["orderId"] for _ in range(2)]
+    pages = [client.get(path, symbol="BTCUSDT", orderId=number, limit=1) for number in placed]
+    assert [[trade["orderId"] for trade in page] for page in pages] == [[number] for number in placed]
+
+
 @pytest.mark.parametrize("leg", LEGS)
 def test_all_orders_of_a_market_are_cancelled_at_once(client: Client, leg: Leg) -> None:
     bid, _ = client.touch(leg)

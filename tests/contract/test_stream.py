@@ -17,11 +17,13 @@ from carryflow.market.synthetic import SyntheticSettings
 from carryflow.venues.clock import VenueClock
 from carryflow.venues.connection import VenueConnection
 from carryflow.venues.credentials import Credentials
+from carryflow.venues.market_view import open_market_view
 from carryflow.venues.settings import VenueSettings
 from carryflow.venues.simulated.faults import Fault
 from carryflow.venues.simulated.server import RunningExchange, start_exchange
 from carryflow.venues.simulated.tape import synthetic_tape
 from carryflow.venues.simulated.trading.settings import TradingSettings
+from carryflow.venues.stream.backed_view import BackedView
 from carryflow.venues.stream.feed import VenueFeed, open_feed
 from carryflow.venues.stream.health import StreamHealth, StreamKind, StreamState
 from carryflow.venues.stream.settings import FeedSettings
@@ -277,6 +279,40 @@ def test_a_connection_that_is_dropped_is_made_anew_and_nothing_old_is_shown_mean
     live(main)
 
 
+def test_where_a_feed_knows_nothing_or_only_what_is_old_the_venue_is_asked(
+    stepped: RunningExchange, live: Live
+) -> None:
+    async def main() -> None:
+        clock = ExchangeClock(stepped)
+        venue = VenueSettings(url=stepped.url, retries=0)
+        async with (
+            feeding(stepped, clock=clock) as feed,
+            open_market_view(venue, TICKERS, "USDT", clock) as rest,
+        ):
+            view = BackedView(feed.view, rest, clock, max_age_seconds=5.0)
+            asked = stepped.requests.total()
+            assert await view.book("perp", "BTC") is await feed.view.book("perp", "BTC")
+            assert await view.mark("BTC") == await feed.view.mark("BTC")
+            assert stepped.requests.total() == asked
+            stepped.inject(Fault.STREAM_SILENCE, path="fstream.binance.com", times=9, delay_seconds=60.0)
+            stepped.step(5_100)
+            assert (await feed.view.book("perp", "BTC")).seen_ms < stepped.now_ms - 5_000
+            book = await view.book("perp", "BTC")
+            assert ([*book.bids[:50]], [*book.asks[:50]]) == await told_over_rest(stepped, "perp", "BTC")
+            assert book.seen_ms == (await view.mark("BTC")).seen_ms == stepped.now_ms
+            stepped.inject(Fault.SERVER_ERROR, path="/depth", times=99)
+            old = await view.book("perp", "BTC")
+            assert old.seen_ms < stepped.now_ms - 5_000  # who looks at it knows how old it is
+            await feed.close()
+            with pytest.raises(RetryableError, match="look at BTC/USDT:USDT"):
+                await view.book("perp", "BTC")
+            stepped.clear_faults()
+            assert (await view.book("perp", "BTC")).seen_ms == stepped.now_ms
+            assert await view.quote_price() == await rest.quote_price()
+
+    live(main)
+
+
 def test_a_silent_market_is_asked_for_anew_and_then_over_a_new_connection(
     running: RunningExchange, live: Live
 ) -> None:
@@ -363,6 +399,10 @@ def health_of_quote(feed: VenueFeed) -> StreamHealth:
     return next(one for one in feed.health().streams if one.kind is StreamKind.QUOTE)
 
 
+def health_of_orders(feed: VenueFeed) -> StreamHealth:
+    return next(one for one in feed.health().streams if (one.kind, one.leg) == (StreamKind.ORDERS, "perp"))
+
+
 def test_orders_of_the_account_wake_whoever_waits_for_them_by_our_names(
     running: RunningExchange, live: Live
 ) -> None:
@@ -371,7 +411,7 @@ def test_orders_of_the_account_wake_whoever_waits_for_them_by_our_names(
 
     async def main() -> None:
         async with feeding(running, credentials=KEY, on_order=woken.append) as feed:
-            await asyncio.sleep(0.3)
+            await until(lambda: feed.health().live)  # before anything is told of orders
 
             def sign(exchange: Any) -> None:
                 KEY.sign_in(exchange)
@@ -387,6 +427,10 @@ def test_orders_of_the_account_wake_whoever_waits_for_them_by_our_names(
             states = [one for one in feed.health().streams if one.kind is StreamKind.ORDERS]
             assert [one.state for one in states] == [StreamState.LIVE] * 2
             assert KEY.secret not in repr(feed.health())
+            running.inject(Fault.STREAM_DROP, path="fstream.binance.com/private/ws")
+            running.foreign_order(KEY.key, "perp", "BTC", "sell", Decimal("0.004"))
+            await until(lambda: health_of_orders(feed).reconnects == 1)
+            await until(lambda: feed.health().live)
 
     live(main)
 

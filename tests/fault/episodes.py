@@ -1,7 +1,7 @@
 """Random lives of an engine: what is wanted of it, what goes wrong, what others do to its account."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from carryflow.core.leg import LEGS, Leg
@@ -35,7 +35,7 @@ _BETWEEN = (*_UNSENT[:3], *_UNANSWERED)
 PATIENCE_SECONDS = 0.25
 """How long a client here waits for an answer (the machine's seconds)."""
 
-_LATE_SECONDS = 0.3
+_LATE_SECONDS = (PATIENCE_SECONDS + 0.01, PATIENCE_SECONDS + 0.05)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +190,9 @@ def draw_trouble(rng: random.Random) -> Injected:
     code = rng.choice({"spot": (-2010, -1013), "perp": (-2019, -4164)}[leg])
     sent = rng.choice((*_BETWEEN, Fault.REFUSED, Fault.DELAYED_REQUEST, Fault.REPEATED))
     troubles = {
+        31: replace(_between(sent, times, orders, "POST", code), delay_seconds=rng.choice(_LATE_SECONDS)),
         15: Injected(Fault.PARTIAL_FILL, times, orders, fraction=part),
         10: Injected(Fault.LATE_FILL, times, orders, late_ms=late),
-        30: _between(sent, times, orders, "POST", code),
         14: _between(rng.choice(_BETWEEN), times, orders, "GET"),
         12: _between(rng.choice(_BETWEEN), times, orders, "DELETE"),
         16: _between(rng.choice(_BETWEEN), times, rng.choice(_OTHER_PATHS), ""),
@@ -203,5 +203,10 @@ def draw_trouble(rng: random.Random) -> Injected:
 
 
 def _between(fault: Fault, times: int, path: str, method: str, code: int = -2010) -> Injected:
-    """Return a fault between us and the venue; what is held back is held for longer than a client waits."""
-    return Injected(fault, times, path, wait_seconds=0, method=method, delay_seconds=_LATE_SECONDS, code=code)
+    """Return a fault between us and the venue; what is held back is held for longer than a client waits.
+
+    What is no order is asked for again by the HTTP client itself, once, where the connection is closed.
+    """
+    again = 2 if method != "POST" and fault in (Fault.RESET, Fault.LOST_ANSWER) else 1
+    late = _LATE_SECONDS[1]
+    return Injected(fault, again * times, path, 0, method=method, delay_seconds=late, code=code)

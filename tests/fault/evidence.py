@@ -109,8 +109,6 @@ def told_by(journal: JournalReader) -> Told:
     spare_futures = opening.balances.futures - sum(perp for _, perp in opening.allotment.values())
     transfers = journal.transfers()
     decisions = {decision.decision_id for decision in journal.decisions()}
-    critical = [alert for alert in journal.alerts() if alert.severity is Severity.CRITICAL]
-    of_all = any(alert.ticker is None for alert in critical)
     return Told(
         orders=tuple(journal.orders()),
         fills=tuple(journal.fills()),
@@ -122,7 +120,7 @@ def told_by(journal: JournalReader) -> Told:
             for intent in journal.intents()
         },
         states={pair.ticker: pair.state for pair in journal.pairs()},
-        called=frozenset(journal.identity.tickers if of_all else (alert.ticker or "" for alert in critical)),
+        called=frozenset(ticker for ticker in journal.identity.tickers if _was_called(journal, ticker)),
         coins={ticker: pair.spot_qty for ticker, pair in books.pairs.items()},
         positions={ticker: pair.perp_qty for ticker, pair in books.pairs.items()},
         spot_cash=books.spot_cash + spare_spot,
@@ -136,6 +134,15 @@ def told_by(journal: JournalReader) -> Told:
             )
         ),
         paid_in=opening.balances.futures + _paid_in(journal),
+    )
+
+
+def _was_called(journal: JournalReader, ticker: str) -> bool:
+    """Say whether a person was called for a coin after its last order had been sent, or for all coins."""
+    sent = [order.journalled_ms for order in journal.orders() if order.request.ticker == ticker]
+    return any(
+        alert.severity is Severity.CRITICAL and alert.ticker in (ticker, None)
+        for alert in journal.alerts(since_ms=max(sent, default=0))
     )
 
 

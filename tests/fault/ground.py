@@ -13,7 +13,7 @@ from carryflow.venues.simulated.faults import Fault, Injected
 from carryflow.venues.simulated.server import RunningExchange, start_exchange
 from tests.fault.audit import Audit, judge
 from tests.fault.clock import SteppedClock
-from tests.fault.evidence import told_by
+from tests.fault.evidence import OURS, told_by
 from tests.fault.market import MINUTE_MS, QUOTE, TICKERS, minute_tape
 from tests.fault.stand import CAPITAL, PLENTY, Instruments
 from tests.fault.statement import truth_of
@@ -79,6 +79,13 @@ class Ground:
         truth = truth_of(self.exchange, credentials.key)
         return judge(truth, told_by(journal), instruments, QUOTE, self.repeated(credentials.key))
 
+    def still_open(self, credentials: Credentials, instruments: Instruments) -> list[str]:
+        """Return what an account holds that is more than a residue which no order can close."""
+        truth = truth_of(self.exchange, credentials.key)
+        lots = {ticker: instruments["perp", ticker].lot for leg, ticker in instruments if leg == "perp"}
+        coins = [f"{truth.coins[t]} {t}" for t, lot in lots.items() if abs(truth.coins.get(t, 0)) > lot]
+        return coins + [f"{qty} {ticker} perpetual" for ticker, qty in truth.positions.items()]
+
     def repeated(self, key: str) -> frozenset[str]:
         """Return the names under which the line between delivered the same order twice, one after the other.
 
@@ -86,7 +93,8 @@ class Ground:
         """
         at: defaultdict[str, list[int]] = defaultdict(list)
         for order in self.exchange.orders(key):
-            at[order.client_id].append(order.time_ms)
+            if order.client_id.startswith(OURS):
+                at[order.client_id].append(order.time_ms)
         longest_ms = _APART_MS * max(1.0, self.exchange.speed)
         names = {name for name, ms in at.items() if len(ms) == 2 and ms[1] - ms[0] <= longest_ms}
         return (

@@ -1,16 +1,16 @@
 """The fault matrix: which leg, what goes wrong, and what is being done when it does."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import product
 
 from carryflow.core.leg import LEGS, Leg
 from carryflow.venues.simulated.faults import Fault, Injected
-from tests.fault.episodes import ORDER_PATHS, TRADE_PATHS, Style
+from tests.fault.episodes import ORDER_PATHS, PATIENCE_SECONDS, TRADE_PATHS, Style
 
 _FOR_GOOD = 10_000
-_LATE_SECONDS = 0.3
+_SOON, _LATE_SECONDS = PATIENCE_SECONDS + 0.01, PATIENCE_SECONDS + 0.05
 _REFUSAL: dict[Leg, int] = {"spot": -2010, "perp": -2019}
 
 
@@ -95,6 +95,7 @@ def _troubles(leg: Leg) -> dict[str, tuple[tuple[Injected, ...], bool]]:
         return Injected(fault, times, path, 0, method="GET", delay_seconds=_LATE_SECONDS)
 
     everything = Injected(Fault.RESET, 16)
+    gone = Injected(Fault.RESET, 12, "/order"), Injected(Fault.RESET, 6, TRADE_PATHS[leg])
     return {
         "reject": ((sent(Fault.REFUSED),), False),
         "reject for good": ((sent(Fault.REFUSED, _FOR_GOOD),), True),
@@ -107,6 +108,10 @@ def _troubles(leg: Leg) -> dict[str, tuple[tuple[Injected, ...], bool]]:
         "timeout and lost": ((sent(Fault.RESET),), False),
         "timeout and lost for good": ((sent(Fault.RESET, _FOR_GOOD),), True),
         "timeout and delivered late": ((sent(Fault.DELAYED_REQUEST),), False),
+        "timeout and delivered a little late": (
+            (replace(sent(Fault.DELAYED_REQUEST), delay_seconds=_SOON),),
+            False,
+        ),
         "partial": ((sent(Fault.PARTIAL_FILL, fraction=0.4),), False),
         "nothing of it": ((sent(Fault.PARTIAL_FILL, 2),), False),
         "partial for good": ((sent(Fault.PARTIAL_FILL, _FOR_GOOD, fraction=0.05),), True),
@@ -121,7 +126,7 @@ def _troubles(leg: Leg) -> dict[str, tuple[tuple[Injected, ...], bool]]:
             (sent(Fault.LATE_FILL, late_ms=2_000), sent(Fault.LOST_ANSWER)),
             False,
         ),
-        "disconnect": ((sent(Fault.LOST_ANSWER), everything), False),
+        "disconnect": ((sent(Fault.LOST_ANSWER), *gone), False),
         "disconnect before": ((everything,), False),
         "429": ((sent(Fault.TOO_MANY_REQUESTS, 2),), False),
         "5xx": ((sent(Fault.SERVER_ERROR, 2),), False),

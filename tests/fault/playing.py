@@ -54,8 +54,8 @@ class Player:
         self._crash: Crash | None = None
         self._stack = AsyncExitStack()
 
-    async def play(self) -> tuple[Audit, Audit]:
-        """Return what is found once everything has come to rest, and after a person has closed everything."""
+    async def play(self) -> tuple[Audit, Audit, list[str]]:
+        """Return what is found once everything has come to rest, after all was closed, and what was not."""
         self._ground.approach(self._episode.before_close_ms)
         try:
             stand = await self._start()
@@ -68,7 +68,8 @@ class Player:
             at_rest = self._audit(stand)
             stand.kill.clear()
             await go_home(stand)
-            return at_rest, self._audit(stand)
+            left = self._ground.still_open(self.credentials, stand.instruments)
+            return at_rest, self._audit(stand), left
         finally:
             for task in self._later:
                 task.cancel()

@@ -9,7 +9,7 @@ _AT_REST_SECONDS = 65.0
 
 async def come_to_rest(stand: Stand) -> None:
     """Let everything arrive that is still on its way, and look until nothing can be unknown."""
-    for _ in range(3):
+    for _ in range(2):
         await stand.clock.sleep(_AT_REST_SECONDS)
         await stand.engine.reconcile()
 

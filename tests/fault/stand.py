@@ -89,7 +89,7 @@ async def standing(
 ) -> AsyncIterator[Stand]:
     """Start an engine in a folder, where another may have been before; at the end let go of everything."""
     venue_settings = VenueSettings(
-        name="simulated", url=url, retries=1, backoff_seconds=0.0, request_timeout_seconds=patience_seconds
+        name="simulated", url=url, retries=5, backoff_seconds=0.0, request_timeout_seconds=patience_seconds
     )
     settings = execution_settings(style)
     identity = Identity(

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from carryflow.execution.orders import Fill, FundingPayment, Side, TransferReport, Wallet
 from carryflow.venues.simulated.server import RunningExchange
-from carryflow.venues.simulated.trading.accounts import IncomeKind, VenueAccount
+from carryflow.venues.simulated.trading.accounts import IncomeKind
 from carryflow.venues.simulated.trading.orders import Trade, VenueOrder
 from tests.fault.evidence import OURS, Placed, Truth
 from tests.fault.market import QUOTE
@@ -13,7 +13,6 @@ from tests.fault.market import QUOTE
 def truth_of(exchange: RunningExchange, key: str) -> Truth:
     """Return all that a venue has of an account."""
     statement = exchange.floor_statement(key)
-    account: VenueAccount = exchange._do(lambda: exchange._desk.account(key))
     orders = exchange.orders(key)
     names = {order.order_id: order.client_id for order in orders}
     spot = {asset: Decimal(amount) for asset, amount in statement["deposits"]["spot"].items()}
@@ -32,12 +31,12 @@ def truth_of(exchange: RunningExchange, key: str) -> Truth:
         fills=tuple(_fill(trade, names[trade.order_id]) for trade in exchange.trades(key)),
         funding=tuple(
             FundingPayment(str(income.id), _ticker(income.symbol), income.amount, income.time_ms)
-            for income in list(account.incomes)
+            for income in exchange.incomes(key)
             if income.kind is IncomeKind.FUNDING_FEE
         ),
         transfers=tuple(
             TransferReport(str(one.id), one.amount, Wallet(one.to), one.time_ms)
-            for one in list(account.transfers)
+            for one in exchange.transfers(key)
         ),
     )
 

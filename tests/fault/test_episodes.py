@@ -50,10 +50,11 @@ def play(seed: int, tally: Tally) -> list[str]:
     """Play one episode on an exchange of its own; return what must not be."""
     with TemporaryDirectory() as folder, grounds(minute=seed % 600) as ground:
         try:
-            at_rest, at_home = asyncio.run(Player(draw_episode(seed), ground, Path(folder)).play())
+            at_rest, at_home, left = asyncio.run(Player(draw_episode(seed), ground, Path(folder)).play())
         except Exception as error:
             return [f"{type(error).__name__}: {error}"]
         tally.faults.update(ground.exchange.faults_happened)
     tally.add("episodes", at_rest)
     halted = [f"{ticker} is halted for good" for ticker in at_home.halted]
-    return [*map(str, at_rest.findings), *map(str, at_home.findings), *halted]
+    still_open = [f"{what} was not closed" for what in left]
+    return [*map(str, at_rest.findings), *map(str, at_home.findings), *halted, *still_open]

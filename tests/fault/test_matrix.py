@@ -1,6 +1,7 @@
 """Whichever leg fails, in whichever way, while the pair is opened, closed or resized: never one leg alone."""
 
 import asyncio
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.fault.extent import PLAY_ALL
 from tests.fault.ground import Ground, grounds
 from tests.fault.matrix import Cell, cells, some_cells
 from tests.fault.rest import come_to_rest, go_home
-from tests.fault.stand import execution_settings, standing
+from tests.fault.stand import Stand, execution_settings, standing
 from tests.fault.tally import Tally
 
 TICKER = "ETH"
@@ -35,7 +36,7 @@ async def play(cell: Cell, ground: Ground, folder: Path, tally: Tally) -> None:
     async with standing(ground.exchange.url, credentials, folder, ground.clock, cell.style) as stand:
         if before:
             await stand.engine.apply(stand.decision(TICKER, before))
-            assert stand.engine.status()
+            assert held(stand) > 0
             assert ground.audit(credentials, stand.journal, stand.instruments).findings == ()
         happened = ground.exchange.faults_happened
         for fault in cell.faults:
@@ -49,6 +50,7 @@ async def play(cell: Cell, ground: Ground, folder: Path, tally: Tally) -> None:
         if not cell.lasting:
             assert outcome.state is State.IDLE
             assert found.count(Breach.ORPHAN) == 0
+            assert wanted > 0 or outcome.action is None or held(stand) == 0
         ground.exchange.clear_faults()
         await come_to_rest(stand)
         audit = ground.audit(credentials, stand.journal, stand.instruments)
@@ -58,6 +60,12 @@ async def play(cell: Cell, ground: Ground, folder: Path, tally: Tally) -> None:
         audit = ground.audit(credentials, stand.journal, stand.instruments)
         assert audit.findings == ()
         assert audit.halted == ()
+        assert ground.still_open(credentials, stand.instruments) == []
+
+
+def held(stand: Stand) -> Decimal:
+    """Return the perpetual that the engine says it holds, whatever its side (base)."""
+    return next(abs(pair.perp_qty) for pair in stand.engine.status().pairs if pair.ticker == TICKER)
 
 
 def longest_ms(cell: Cell) -> int:

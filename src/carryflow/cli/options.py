@@ -70,7 +70,8 @@ def reachable(settings: "Settings") -> Iterator["Settings"]:
         yield settings
         return
     from carryflow.market.data import to_ms
-    from carryflow.venues.simulated.server import open_tape, start_exchange
+    from carryflow.venues.simulated.server import start_exchange
+    from carryflow.venues.simulated.settings import open_tape
 
     tickers = settings.data.tickers if settings.exchange.tape else None
     with start_exchange(open_tape(settings.exchange, tickers), settings.exchange.host, port=0) as exchange:

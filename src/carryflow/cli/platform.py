@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from carryflow.settings import Settings
     from carryflow.venues.simulated.server import RunningExchange
 
-exchange_app = group("exchange", "The simulated exchange: Binance's REST protocol over a tape.")
+exchange_app = group("exchange", "The simulated exchange: Binance's REST and websockets over a tape.")
 pipeline_app = group("pipeline", "The weekly and the hourly graph on Kubeflow Pipelines.")
 
 
@@ -56,7 +56,8 @@ def exchange_up(
 
 def _serve(settings: "Settings", *, trade: bool, named: bool) -> None:
     from carryflow.market.data import to_ms, utc
-    from carryflow.venues.simulated.server import open_tape, start_exchange
+    from carryflow.venues.simulated.server import start_exchange
+    from carryflow.venues.simulated.settings import open_tape
 
     exchange = settings.exchange
     played = open_tape(

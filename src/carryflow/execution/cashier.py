@@ -22,6 +22,7 @@ class Cashier:
     def __init__(self, world: World) -> None:
         self._world = world
         self._counter = asyncio.Lock()
+        self._told: str | None = None
 
     async def move(self, ticker: str | None, amount: Decimal, to: Wallet) -> bool:
         """Move cash of one coin's share, or (None) of the whole account; say whether it arrived.
@@ -44,7 +45,9 @@ class Cashier:
             except (RejectedError, RetryableError) as error:
                 journal.settle_transfer(record.key, None)
                 words = f"{amount} {self._world.venue.quote} did not move to the {to} wallet: {error}"
-                self._world.tell(Severity.WARNING, ticker, words)
+                if words != self._told:  # what is tried every minute is not told every minute
+                    self._world.tell(Severity.WARNING, ticker, words)
+                self._told = words
                 return False
             except AmbiguousError:
                 await clock.sleep(self._world.settings.poll_seconds)
@@ -54,6 +57,7 @@ class Cashier:
                     for transfer in journal.transfers()
                 )
             self._happened(record, report)
+            self._told = None
             return True
 
     async def settle(self) -> None:

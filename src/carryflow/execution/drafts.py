@@ -27,7 +27,8 @@ class Drafts:
             return self.within(intent, planned.lead, purpose, seen, self._world.settings.slippage_bound_bp)
         book = seen.book(planned.lead.leg)
         instrument = self._keeper.markets.instrument(planned.lead.leg)
-        price = resting_price(instrument, planned.lead.side, book)
+        anchor, band_bp = seen.anchor(planned.lead.leg), self._world.settings.limits.price_band_bp
+        price = resting_price(instrument, planned.lead.side, book, anchor, band_bp)
         return self._keeper.order(intent, planned.lead, purpose, price, book.mid, TimeInForce.POST_ONLY)
 
     def second(self, intent: Intent, planned: Plan, lead: OrderRecord, seen: Seen) -> OrderRecord | None:
@@ -62,10 +63,11 @@ class Drafts:
     def within(
         self, intent: Intent, leg_order: LegOrder, purpose: Purpose, seen: Seen, bound_bp: float
     ) -> OrderRecord:
-        """Return an order that crosses the spread, no further than its bound and the band around the mark."""
+        """Return an order that crosses the spread, no further than its bound and the band allow."""
         limits, mid = self._world.settings.limits, seen.book(leg_order.leg).mid
         instrument = self._keeper.markets.instrument(leg_order.leg)
-        price = worst_price(instrument, leg_order.side, mid, bound_bp, seen.mark, limits.price_band_bp)
+        anchor = seen.anchor(leg_order.leg)
+        price = worst_price(instrument, leg_order.side, mid, bound_bp, anchor, limits.price_band_bp)
         return self._keeper.order(intent, leg_order, purpose, price, mid)
 
     async def unwinding(self) -> Intent:

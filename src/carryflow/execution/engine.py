@@ -33,9 +33,6 @@ _LOOKS_PER_RECONCILIATION = 12
 _BEATS = 3
 """How often the venue hears from us in the time after which it would cancel our orders."""
 
-_STALE = 2
-"""Pauses between reconciliations after which the last one is too old to add risk on."""
-
 
 class Engine:
     """Follow decisions with two legs each, keep the journal, and never leave one leg alone.
@@ -151,16 +148,11 @@ class Engine:
                 f"decision {decision.decision_id} wants {decision.fraction} of {decision.ticker}, which is "
                 f"no fraction from -1 to 1; nothing is traded, look at {decision.source}"
             )
-        if decision.fraction != 0.0 and self._is_out_of_date():
+        if decision.fraction != 0.0 and self._guard.out_of_date:
             async with self._catching_up:
-                if self._is_out_of_date():
+                if self._guard.out_of_date:
                     await self._guard.measure()
                     await self.reconcile()
-            if self._is_out_of_date():
-                self._world.journal.record_decision(decision)
-                keeper = self._traders[decision.ticker].keeper
-                words = "the venue does not tell what there is, so that nothing may be added to it"
-                return Outcome(None, keeper.state, keeper.held.delta, None, words)
         return await self._follower.follow(decision)
 
     async def reconcile(self) -> Reconciliation:
@@ -244,11 +236,6 @@ class Engine:
             if fill.leg == "spot" and fill.side is Side.BUY and fill.ticker in self._traders:
                 rate = float(fill.fee / fill.qty) if fill.fee_asset == fill.ticker else 0.0
                 self._traders[fill.ticker].keeper.base_fee_rate = rate
-
-    def _is_out_of_date(self) -> bool:
-        last = self._reconciler.reconciled_ms
-        oldest_ms = self._clock.now_ms() - _STALE * self._settings.reconcile_seconds * 1_000
-        return last is None or last < oldest_ms
 
     async def _arm(self, seconds: float | None = None) -> None:
         """Tell the venue to cancel our orders if it does not hear from us for a while; 0: never mind."""

@@ -1,19 +1,20 @@
 """From a decision to what comes of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 
 from carryflow.core.costs import CostSettings
+from carryflow.core.hedge import hedged_fraction
 from carryflow.execution.guard import Guard
 from carryflow.execution.intents import Decision, Intent
 from carryflow.execution.kill import Level
-from carryflow.execution.orders import OrderRequest, TimeInForce
 from carryflow.execution.outcome import Outcome
 from carryflow.execution.pair import State
-from carryflow.execution.planner import Means, Plan, Seen, action_of, plan, target_base, worst_price
-from carryflow.execution.risk import Breach, Limit, judge
-from carryflow.execution.sizing import LegOrder
+from carryflow.execution.planner import Means, Seen, action_of, plan, target_base
+from carryflow.execution.risk import Breach, Limit
 from carryflow.execution.trader import PairTrader
+from carryflow.execution.warrant import Warrant
 from carryflow.execution.world import World
 
 
@@ -27,28 +28,84 @@ class Follower:
         self._traders = traders
         self._guard = guard
         self._costs = costs
+        self._waiting: dict[str, list[Decision]] = {ticker: [] for ticker in traders}
 
     async def follow(self, decision: Decision, protective: bool = False) -> Outcome:
         """Trade what a decision wants, as far as limits and markets allow.
 
+        Of several that wait for their coin, the newest is followed.
+
         Args:
             decision: what is wanted.
-            protective: it makes things safer: neither hysteresis nor a pause is in the way, nothing rests.
+            protective: it makes things safer: neither hysteresis, a pause nor a newer decision is in the way,
+                nothing rests, and nothing is added.
         """
         trader = self._traders[decision.ticker]
         begun_ms = self._world.clock.now_ms()
+        with self._in_line(decision):
+            async with trader.keeper.lock:
+                newer = None if protective else self._newer(decision)
+                if newer is not None:
+                    words = f"decision {newer.decision_id}, which is newer, waits for {decision.ticker}"
+                    return self._stay(trader, decision, words)
+                return await self._follow(trader, decision, begun_ms, protective)
+
+    async def shrink(self, ticker: str, most_base: Decimal, reason: str) -> Outcome | None:
+        """Sell coins with their hedge until no more are left than these; None: there are no more.
+
+        What is held is looked at once nobody else works on the pair. So what has been closed meanwhile is not
+        opened again.
+
+        Args:
+            ticker: the coin.
+            most_base: the coins that may stay (base, ≥ 0).
+            reason: why, in words.
+        """
+        trader, world = self._traders[ticker], self._world
+        begun_ms = world.clock.now_ms()
         async with trader.keeper.lock:
-            words = await self._unfit(trader)
-            if words is not None:
-                return self._stay(trader, decision, words)
-            breach = None if protective else self._overtaken(decision)
-            if breach is not None:
-                return self._stay(trader, decision, breach.words, (breach,))
-            seen = await self._world.look(decision.ticker)
-            if seen is None:
-                return self._stay(trader, decision, "the market cannot be seen")
-            self._guard.mark(decision.ticker, seen)
-            return await self._trade(trader, decision, seen, begun_ms, protective)
+            unfit = await self._unfit(trader)
+            seen = None if unfit is not None else await world.look(ticker)
+            held = trader.keeper.held.spot
+            if seen is None or held <= most_base:
+                return None
+            self._guard.mark(ticker, seen)
+            equity = world.books.pairs[ticker].equity
+            now = hedged_fraction(float(held), float(seen.spot.mid), world.settings.spot_share, equity)
+            decision = world.decide(ticker, now * float(most_base / held), "limit", reason)
+            return await self._trade(trader, decision, seen, begun_ms, protective=True)
+
+    @contextmanager
+    def _in_line(self, decision: Decision) -> Iterator[None]:
+        line = self._waiting[decision.ticker]
+        line.append(decision)
+        try:
+            yield
+        finally:
+            line.remove(decision)
+
+    def _newer(self, decision: Decision) -> Decision | None:
+        """Return a decision that came later, is not older, and has not expired, while this one waited."""
+        line, now_ms = self._waiting[decision.ticker], self._world.clock.now_ms()
+        for other in line[line.index(decision) + 1 :]:
+            if other.decided_ms >= decision.decided_ms and other.expires_ms > now_ms:
+                return other
+        return None
+
+    async def _follow(
+        self, trader: PairTrader, decision: Decision, begun_ms: int, protective: bool
+    ) -> Outcome:
+        words = await self._unfit(trader)
+        if words is not None:
+            return self._stay(trader, decision, words)
+        breach = None if protective else self._overtaken(decision)
+        if breach is not None:
+            return self._stay(trader, decision, breach.words, (breach,))
+        seen = await self._world.look(decision.ticker)
+        if seen is None:
+            return self._stay(trader, decision, "the market cannot be seen")
+        self._guard.mark(decision.ticker, seen)
+        return await self._trade(trader, decision, seen, begun_ms, protective)
 
     async def _unfit(self, trader: PairTrader) -> str | None:
         """Say why a pair can follow nothing; None: it can, once what was left behind is settled."""
@@ -73,7 +130,7 @@ class Follower:
     async def _trade(
         self, trader: PairTrader, decision: Decision, seen: Seen, begun_ms: int, protective: bool
     ) -> Outcome:
-        keeper, settings = trader.keeper, self._world.settings
+        keeper = trader.keeper
         held = keeper.held
         fraction = decision.fraction
         note = ""
@@ -82,6 +139,9 @@ class Follower:
         target = self._target(trader, fraction, seen, protective)
         if target is None or target == held.spot:
             return self._stay(trader, decision, f"{held.spot} {decision.ticker} is near enough{note}")
+        if protective and abs(target) > abs(held.spot):
+            words = f"{held.spot} {decision.ticker} is less than the {target} that may stay"
+            return self._stay(trader, decision, words)
         intent = Intent(
             self._world.name(decision.decision_id),
             decision.decision_id,
@@ -97,22 +157,18 @@ class Follower:
         if planned is None:
             words = f"from {held.spot} to {target} {decision.ticker}: no order that both markets take{note}"
             return self._stay(trader, decision, words)
-        breaches = judge(
-            decision,
-            intent,
-            self._requests(trader, planned, seen),
-            self._guard.situation(decision.ticker, seen),
-            settings.limits,
-        )
-        if breaches:
-            words = "; ".join(breach.words for breach in breaches)
-            return self._stay(trader, decision, words, breaches)
+        warrant = Warrant(self._world, self._guard, trader, decision, intent, protective)
+        if not warrant.covers(planned, seen):
+            return self._stay(trader, decision, warrant.words, warrant.breaches)
         trader.acknowledged_ms = 0
-        await trader.bring(decision, intent, planned, seen, hurry=protective)
+        with self._guard.promising(intent, warrant.counted(planned)):
+            await trader.bring(decision, intent, planned, seen, warrant)
         now, sent_ms = keeper.held, trader.acknowledged_ms
         words = f"{intent.action}: {held.spot} to {now.spot} {decision.ticker}, {target} wanted{note}"
+        if warrant.breaches:
+            words += f"; it was ended: {warrant.words}"
         seconds = (sent_ms - begun_ms) / 1_000 if sent_ms else None
-        return Outcome(intent.action, keeper.state, now.delta, seconds, words)
+        return Outcome(intent.action, keeper.state, now.delta, seconds, words, warrant.breaches)
 
     def _target(self, trader: PairTrader, fraction: float, seen: Seen, protective: bool) -> Decimal | None:
         """Return the coins to hold; None: as many as there are."""
@@ -124,32 +180,6 @@ class Follower:
         book = self._world.books.pairs[keeper.ticker]
         means = Means(book.equity, book.spot_cash, keeper.base_fee_rate)
         return target_base(fraction, keeper.held, means, keeper.markets, seen, settings, self._costs)
-
-    def _requests(self, trader: PairTrader, planned: Plan, seen: Seen) -> list[OrderRequest]:
-        """Return the orders of a plan, as the limits look at them."""
-        orders = [planned.lead] if planned.hedge is None else [planned.lead, planned.hedge]
-        return [self._request(trader, order, seen) for order in orders]
-
-    def _request(self, trader: PairTrader, order: LegOrder, seen: Seen) -> OrderRequest:
-        settings, keeper = self._world.settings, trader.keeper
-        price = worst_price(
-            keeper.markets.instrument(order.leg),
-            order.side,
-            seen.book(order.leg).mid,
-            settings.slippage_bound_bp,
-            seen.mark,
-            settings.limits.price_band_bp,
-        )
-        return OrderRequest(
-            "",
-            order.leg,
-            keeper.ticker,
-            order.side,
-            abs(order.qty),
-            price,
-            TimeInForce.IOC,
-            order.reduce_only,
-        )
 
     def _stay(
         self, trader: PairTrader, decision: Decision, words: str, breaches: tuple[Breach, ...] = ()

@@ -39,6 +39,21 @@ from carryflow.execution.schema import (
     VALUATIONS,
 )
 
+_HOUR_MS = 3_600_000
+_MINUTELY_MS = 24 * _HOUR_MS
+"""How long statements and valuations are kept as they were written; of older ones, each hour's first is."""
+
+_THINNED_MS = 7 * 24 * _HOUR_MS
+"""How far back is looked for what has grown old since."""
+
+_THIN = (
+    "DELETE FROM statements WHERE ts_ms BETWEEN :since AND :until AND rowid NOT IN (SELECT min(rowid) FROM "
+    "statements WHERE ts_ms BETWEEN :since AND :until GROUP BY ts_ms / :hour)",
+    "DELETE FROM valuations WHERE ts_ms BETWEEN :since AND :until AND (ts_ms, ticker) NOT IN (SELECT "
+    "min(ts_ms), ticker FROM valuations WHERE ts_ms BETWEEN :since AND :until "
+    "GROUP BY ticker, ts_ms / :hour)",
+)
+
 _SETTLE_TRANSFER = "UPDATE transfers SET transfer_id = ?, arrived = ?, settled_ms = ?, lost = 0 WHERE key = ?"
 
 
@@ -230,8 +245,14 @@ class Journal(JournalReader):
             self._put_pair(pair)
 
     def record_statement(self, statement: Statement, valuations: Sequence[Valuation] = ()) -> None:
-        """Write down what the venue says there is, and the prices that it was compared on."""
+        """Write down what the venue says there is, and the prices that it was compared on.
+
+        What is more than a day old is thinned to one an hour: the journal does not grow by the minute.
+        """
+        before = self.last_statement()
         with self._transaction():
+            if before is not None and before.ts_ms // _HOUR_MS != statement.ts_ms // _HOUR_MS:
+                self._thin(statement.ts_ms)
             self._db.execute(STATEMENTS.insert, STATEMENTS.row(statement))
             self._db.executemany(VALUATIONS.replace, map(VALUATIONS.row, valuations))
         self._empty_log()
@@ -244,6 +265,12 @@ class Journal(JournalReader):
     def _put_pair(self, pair: PairRecord | None) -> None:
         if pair is not None:
             self._db.execute(PAIRS.replace, PAIRS.row(pair))
+
+    def _thin(self, now_ms: int) -> None:
+        """Of each hour that is old by now, keep the first statement and the first prices."""
+        until = (now_ms - _MINUTELY_MS) // _HOUR_MS * _HOUR_MS - 1
+        for delete in _THIN:
+            self._db.execute(delete, {"since": until + 1 - _THINNED_MS, "until": until, "hour": _HOUR_MS})
 
     def _empty_log(self) -> None:
         """Copy SQLite's log into the file, while nobody waits for an order."""

@@ -1,6 +1,7 @@
 """What is known of one pair: its state, what it holds, and its orders of which not all is known yet."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -13,6 +14,7 @@ from carryflow.execution.orders import Fill, OrderReport, OrderRequest, Side, Ti
 from carryflow.execution.pair import Event, State, after
 from carryflow.execution.records import OrderRecord, PairRecord, Purpose, Severity
 from carryflow.execution.sizing import Holding, LegOrder, PairMarkets
+from carryflow.execution.together import all_of
 from carryflow.execution.world import World
 
 
@@ -26,6 +28,7 @@ class PairKeeper:
         state: where it is.
         intent_id: the intent at work, or the last one.
         blocked: why no risk may be added; None: it may.
+        astray: it is halted because the venue held what no trade explained.
         base_fee_rate: part of a spot purchase that the venue keeps in coins, as it did last (fraction).
         pending: orders of which more can come, or whose trades are not all booked, by our name.
         seen_until_ms: until when all trades at the venue are known (our clock, UTC ms).
@@ -41,6 +44,7 @@ class PairKeeper:
         self.state = State.IDLE if known is None else State(known.state)
         self.intent_id = None if known is None else known.intent_id
         self.blocked = None if known is None else known.blocked
+        self.astray = known is not None and known.astray
         self.base_fee_rate = world.costs.spot_fee_rate if world.costs.fee_in_base else 0.0
         self.pending: dict[str, OrderRecord] = {}
         self.seen_until_ms = seen_until_ms
@@ -49,7 +53,7 @@ class PairKeeper:
     @property
     def record(self) -> PairRecord:
         """Return what the journal is to know of the pair."""
-        return PairRecord(self.ticker, self.state, self.intent_id, self.blocked)
+        return PairRecord(self.ticker, self.state, self.intent_id, self.blocked, self.astray)
 
     @property
     def unfinished(self) -> list[OrderRecord]:
@@ -82,6 +86,7 @@ class PairKeeper:
     def move(self, event: Event) -> None:
         """Take a step of the table; the journal learns of it with the next record."""
         self.state = after(self.state, event)
+        self.astray = False
 
     def save(self) -> None:
         """Write down where the pair is."""
@@ -160,16 +165,21 @@ class PairKeeper:
         else:
             self.pending[order.request.client_id] = order
 
-    async def collect(self) -> bool:
+    async def collect(self, since_ms: int | None = None) -> bool:
         """Ask the venue for the trades of both markets, book what is new, and say whether it told.
+
+        A venue may list a trade long after it happened. So one asks from the oldest order of which trades are
+        missing, or from an instant before it (UTC ms).
 
         Trades that are not of our orders block the pair: a person, a liquidation, auto-deleveraging. So does
         more of an order than was ordered.
         """
         asked_ms = self.world.clock.now_ms()
-        since_ms = self.seen_until_ms - CLOCKS_APART_MS
+        missing = [order.journalled_ms for order in self.pending.values()]
+        asked = [self.seen_until_ms, *missing] + ([] if since_ms is None else [since_ms])
+        from_ms = min(asked) - CLOCKS_APART_MS
         try:
-            told = await asyncio.gather(*(self.world.venue.fills(leg, self.ticker, since_ms) for leg in LEGS))
+            told = await all_of(self.world.venue.fills(leg, self.ticker, from_ms) for leg in LEGS)
         except VenueError:
             return False
         new = self.world.journal.record_fills([fill for fills in told for fill in fills])
@@ -186,6 +196,22 @@ class PairKeeper:
         for fill in fills:
             if fill.leg == "spot" and fill.side is Side.BUY:
                 self.base_fee_rate = float(fill.fee / fill.qty) if fill.fee_asset == self.ticker else 0.0
+        self._refuse_strange_fees(fills)
+
+    def _refuse_strange_fees(self, fills: Sequence[Fill]) -> None:
+        """Block the pair whose fees were paid in a third coin: nobody here knows what that was worth."""
+        strange: dict[str, Decimal] = defaultdict(Decimal)
+        for fill in fills:
+            ours = {self.world.venue.quote, self.ticker} if fill.leg == "spot" else {self.world.venue.quote}
+            if fill.fee and fill.fee_asset not in ours:
+                strange[fill.fee_asset] += fill.fee
+        for coin, fee in strange.items():
+            self.block(
+                f"a fee of {fee} {coin} was paid, and stands in no books: {coin} is neither "
+                f"{self.world.venue.quote} nor the coin bought; switch off paying fees in another coin at "
+                "the venue, then resume the ticker",
+                Severity.CRITICAL,
+            )
 
     def _examine(self, fill: Fill) -> None:
         order = None if fill.client_id is None else self.world.journal.order(fill.client_id)

@@ -4,11 +4,13 @@ import asyncio
 import json
 import signal
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
 from carryflow.core.atomic import write_atomically
+from carryflow.core.lock import lock
 from carryflow.execution.ports import Clock
 
 
@@ -79,18 +81,19 @@ class KillSwitch:
         Raises:
             OSError: the disk refuses.
         """
-        known = self.current()
-        asked = Kill(level, reason, by, at_ms)
-        if level < known.level:
-            return known
-        with write_atomically(self.path) as path:
-            path.write_text(json.dumps({"level": level.name, "reason": reason, "by": by, "at_ms": at_ms}))
-        return asked
+        with self._alone():
+            known = self.current()
+            if level < known.level:
+                return known
+            with write_atomically(self.path) as path:
+                path.write_text(json.dumps({"level": level.name, "reason": reason, "by": by, "at_ms": at_ms}))
+        return Kill(level, reason, by, at_ms)
 
     def clear(self) -> None:
         """Let the engine run again."""
         self._unwritten = RUNNING
-        self.path.unlink(missing_ok=True)
+        with self._alone():
+            self.path.unlink(missing_ok=True)
 
     def install(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> Callable[[], None]:
         """Let signals ask for levels (`SIGNALS`); return what takes the handlers away again."""
@@ -102,6 +105,10 @@ class KillSwitch:
                 loop.remove_signal_handler(number)
 
         return uninstall
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """Hold the switch: between a look at it and a change of it nobody else may change it."""
+        return lock(self.path.with_suffix(".lock"))
 
     def _signalled(self, number: signal.Signals, level: Level, clock: Clock) -> None:
         reason, at_ms = f"signal {number.name}", clock.now_ms()

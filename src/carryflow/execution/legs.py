@@ -15,6 +15,11 @@ CLOCKS_APART_MS = 60_000
 """How much earlier than by our clock a venue may stamp a trade of ours: far more than clocks may differ."""
 
 
+def never() -> bool:
+    """Say that an order may not rest."""
+    return False
+
+
 class NotProved(AmbiguousError):
     """Say that the venue did not tell in time what became of an order."""
 
@@ -26,7 +31,7 @@ class OrderDesk:
     found is lost only once the venue's clock has passed the instant after which it must not accept it.
 
     Attributes:
-        hurry: what rests is cancelled at once.
+        hurry: everything is being closed: what rests is cancelled at once.
 
     """
 
@@ -40,7 +45,7 @@ class OrderDesk:
         self.hurry = False
 
     async def send(
-        self, order: OrderRecord, when_unknown: Callable[[], None], rest_until_ms: int = 0
+        self, order: OrderRecord, when_unknown: Callable[[], None], rests: Callable[[], bool] = never
     ) -> OrderReport | None:
         """Send an order that is in the journal, and return how it ended; None: it never arrived.
 
@@ -50,8 +55,8 @@ class OrderDesk:
         Args:
             order: what to send.
             when_unknown: called once if it becomes unknown what happened to it.
-            rest_until_ms: when an order that rests is cancelled, unless something of it is filled before (our
-                clock, UTC ms).
+            rests: says whether an order that rests may go on doing so; if not, or once something of it is
+                filled, it is cancelled.
 
         Raises:
             NotProved: `unknown_seconds` were not enough to find out.
@@ -68,7 +73,7 @@ class OrderDesk:
             return await self.prove(order)
         if report.status.final:
             return report
-        report = await self._rest(order, report, rest_until_ms)
+        report = await self._rest(order, report, rests)
         return report if report.status.final else await self._end(order, report, self._patience())
 
     async def prove(self, order: OrderRecord, patient: bool = True) -> OrderReport | None:
@@ -138,12 +143,10 @@ class OrderDesk:
             )
         return report if report.status.final else await self._end(order, report, self._patience())
 
-    async def _rest(self, order: OrderRecord, report: OrderReport, until_ms: int) -> OrderReport:
+    async def _rest(self, order: OrderRecord, report: OrderReport, rests: Callable[[], bool]) -> OrderReport:
         """Wait for a fill of an order that rests."""
         request = order.request
-        while not report.status.final and report.filled == 0 and self._clock.now_ms() < until_ms:
-            if self.hurry:
-                break
+        while not report.status.final and report.filled == 0 and rests():
             await self._clock.sleep(self._settings.poll_seconds)
             try:
                 report = await self._venue.find(request.leg, request.ticker, request.client_id) or report

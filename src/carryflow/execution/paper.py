@@ -1,6 +1,5 @@
 """A venue that is only imagined: orders are filled from the books of a real market, and nothing is sent."""
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -16,7 +15,8 @@ from carryflow.core.errors import (
     UnknownTickerError,
 )
 from carryflow.core.instrument import Instrument
-from carryflow.core.leg import LEGS, Leg
+from carryflow.core.leg import Leg
+from carryflow.execution.alerts import Alarm
 from carryflow.execution.market import Book
 from carryflow.execution.orders import (
     Balances,
@@ -33,14 +33,12 @@ from carryflow.execution.orders import (
 )
 from carryflow.execution.paper_account import PaperAccount, Rates, opening_books
 from carryflow.execution.paper_depth import SeenDepth, Trade
-from carryflow.execution.paper_funding import ComingFunding, names_funding
+from carryflow.execution.paper_funding import ComingFunding, names_funding, unsettled
+from carryflow.execution.paper_memory import PaperMemory
 from carryflow.execution.ports import Clock, MarketView
 from carryflow.execution.reading import JournalReader
 
 Instruments = Mapping[tuple[Leg, str], Instrument]
-
-_REMEMBERED = 10_000
-"""Ended orders, trades and payments that can be asked for; older ones are in the journal."""
 
 _RESTS = (TimeInForce.GTC, TimeInForce.POST_ONLY)
 
@@ -54,7 +52,8 @@ class PaperVenue:
     closed at the mark.
 
     What the journal does not know has not happened: `resume` builds the account from it, so an order that a
-    crash kept from being told of is not found afterwards.
+    crash kept from being told of is not found afterwards. Nor is funding settled that came due while nothing
+    ran: a market view does not tell what settled. Whose position was held over a full hour is told of it.
 
     Args:
         market: the books and marks to trade on.
@@ -82,13 +81,7 @@ class PaperVenue:
         self._quote = quote
         self._account = PaperAccount(opening_books(quote, tickers, wallets), quote, Rates.of(costs))
         self._depth = SeenDepth()
-        self._orders: dict[str, OrderRequest] = {}  # those that rest
-        self._reports: dict[str, OrderReport] = {}
-        self._fills: dict[tuple[Leg, str], deque[Fill]] = {
-            (leg, ticker): deque(maxlen=_REMEMBERED) for leg in LEGS for ticker in tickers
-        }
-        self._funding: deque[FundingPayment] = deque(maxlen=_REMEMBERED)
-        self._transfers: deque[TransferReport] = deque(maxlen=_REMEMBERED)
+        self._memory = PaperMemory(tickers)
         self._transfer_ids = count(1)
         self._coming = ComingFunding()
 
@@ -100,8 +93,19 @@ class PaperVenue:
         instruments: Instruments,
         costs: CostSettings,
         clock: Clock,
+        alarm: Alarm | None = None,
     ) -> Self:
-        """Return the venue as a journal left it; of one that has not begun, with the capital it names."""
+        """Return the venue as a journal left it; of one that has not begun, with the capital it names.
+
+        Args:
+            journal: what it remembers.
+            market: the books and marks to trade on.
+            instruments: both markets of every coin, by leg and ticker.
+            costs: the fees.
+            clock: the time it lives in.
+            alarm: who is told of funding that may have come due since the journal was last written.
+
+        """
         identity, opening = journal.identity, journal.opening()
         if opening is None:
             spot = identity.capital_quote * Decimal(repr(identity.spot_share))
@@ -110,6 +114,10 @@ class PaperVenue:
             wallets = (opening.balances.spot.get(identity.quote, Decimal(0)), opening.balances.futures)
         venue = cls(market, instruments, costs, clock, identity.quote, wallets)
         venue._restore(journal)
+        told = journal.last_statement()
+        if alarm is not None and told is not None:
+            for alert in unsettled(venue._account.positions(), told.ts_ms, clock.now_ms()):
+                alarm(alert)
         return venue
 
     @property
@@ -127,27 +135,36 @@ class PaperVenue:
             ) from None
 
     async def submit(self, order: OrderRequest, valid_until_ms: int) -> OrderReport:
-        """Fill an order as far as the book goes, and let the rest lie or lapse."""
+        """Fill an order as far as the book goes, and let the rest lie or lapse.
+
+        Raises:
+            RetryableError: the market cannot be seen, or nobody offers what is to be bought or sold.
+            RejectedError: it is what a venue would refuse, or too late.
+            AmbiguousError: its name was used before.
+        """
         await self._play()
-        if order.leg == "perp" and not order.reduce_only:
-            await self._require_funding(order.ticker)
-        book = await self._market.book(order.leg, order.ticker)
+        try:
+            if order.leg == "perp" and not order.reduce_only:
+                await self._require_funding(order.ticker)
+            book = await self._market.book(order.leg, order.ticker)
+        except MarketDataError as error:
+            raise RetryableError(f"paper: {order.client_id} meets no market: {error}") from error
         now_ms = self._clock.now_ms()
         if now_ms > valid_until_ms:
             raise RejectedError(f"paper: {order.client_id} was valid until {valid_until_ms}, it is {now_ms}")
-        if order.client_id in self._reports:
+        if order.client_id in self._memory.reports:
             raise AmbiguousError(f"paper: {order.client_id} was sent before; ask what became of it")
-        self._account.require(order, self.instrument(order.leg, order.ticker), self._orders.values())
+        self._account.require(order, self.instrument(order.leg, order.ticker), self._memory.resting.values())
         trades = self._match(order, book)
         self._depth.take(book, order.side, trades)
         fills = self._fill(order, trades, maker=False, now_ms=now_ms)
         rests = order.time_in_force in _RESTS and sum(qty for _, qty in trades) < order.qty
-        return self._report(order, fills, rests, now_ms)
+        return self._memory.note_order(order, fills, rests, now_ms)
 
     async def find(self, leg: Leg, ticker: str, client_id: str) -> OrderReport | None:
         """Return an order by our name for it; None: there is none."""
         await self._play()
-        report = self._reports.get(client_id)
+        report = self._memory.reports.get(client_id)
         return report if report is not None and (report.leg, report.ticker) == (leg, ticker) else None
 
     async def cancel(self, leg: Leg, ticker: str, client_id: str) -> OrderReport | None:
@@ -155,24 +172,26 @@ class PaperVenue:
         report = await self.find(leg, ticker, client_id)
         if report is None or report.status.final:
             return report
-        del self._orders[client_id]
-        return self._keep(replace(report, status=OrderStatus.CANCELED, updated_ms=self._clock.now_ms()))
+        del self._memory.resting[client_id]
+        return self._memory.note_report(
+            replace(report, status=OrderStatus.CANCELED, updated_ms=self._clock.now_ms())
+        )
 
     async def cancel_all(self, leg: Leg, ticker: str) -> None:
         """Cancel every open order of a market."""
-        for order in list(self._orders.values()):
+        for order in list(self._memory.resting.values()):
             if (order.leg, order.ticker) == (leg, ticker):
                 await self.cancel(leg, ticker, order.client_id)
 
     async def open_orders(self) -> Sequence[OrderReport]:
         """Return every order that rests."""
         await self._play()
-        return [self._reports[client_id] for client_id in self._orders]
+        return [self._memory.reports[client_id] for client_id in self._memory.resting]
 
     async def fills(self, leg: Leg, ticker: str, since_ms: int) -> Sequence[Fill]:
         """Return trades of one market since an instant, the oldest first."""
         await self._play()
-        return [fill for fill in self._fills[leg, ticker] if fill.ts_ms >= since_ms]
+        return [fill for fill in self._memory.fills[leg, ticker] if fill.ts_ms >= since_ms]
 
     async def positions(self) -> Sequence[Position]:
         """Return the perpetual positions that are not flat."""
@@ -182,25 +201,25 @@ class PaperVenue:
     async def balances(self) -> Balances:
         """Return what is in the wallets."""
         await self._play()
-        return self._account.balances(self._orders.values(), self._clock.now_ms())
+        return self._account.balances(self._memory.resting.values(), self._clock.now_ms())
 
     async def funding_payments(self, since_ms: int) -> Sequence[FundingPayment]:
         """Return funding paid and received since an instant, the oldest first."""
         await self._play()
-        return [payment for payment in self._funding if payment.ts_ms >= since_ms]
+        return [payment for payment in self._memory.funding if payment.ts_ms >= since_ms]
 
     async def transfer(self, amount: Decimal, to: Wallet) -> TransferReport:
         """Move so much (> 0) of the quote coin from the other wallet to this one."""
         await self._play()
         name = f"paper-{next(self._transfer_ids)}"
         report = TransferReport(name, amount, to, self._clock.now_ms())
-        self._account.move(report, self._orders.values())
-        self._transfers.append(report)
+        self._account.move(report, self._memory.resting.values())
+        self._memory.transfers.append(report)
         return report
 
     async def transfers(self, since_ms: int) -> Sequence[TransferReport]:
         """Return transfers between the two wallets since an instant, the oldest first."""
-        return [report for report in self._transfers if report.ts_ms >= since_ms]
+        return [report for report in self._memory.transfers if report.ts_ms >= since_ms]
 
     async def now_ms(self) -> int:
         """Return the clock."""
@@ -221,10 +240,10 @@ class PaperVenue:
                 await self._value(ticker)
             else:
                 self._coming.forget(ticker)
-        self._note_foreign(self._account.liquidate(self._clock.now_ms()))
-        for client_id, order in list(self._orders.items()):
+        self._memory.note_fills(self._account.liquidate(self._clock.now_ms()))
+        for client_id, order in list(self._memory.resting.items()):
             book = await self._seen(order.leg, order.ticker)
-            if book is not None and client_id in self._orders and self._depth.passed(book, order):
+            if book is not None and client_id in self._memory.resting and self._depth.passed(book, order):
                 self._fill_resting(order)
 
     async def _value(self, ticker: str) -> None:
@@ -237,7 +256,7 @@ class PaperVenue:
         due = self._coming.due(ticker, now_ms)
         payment = None if due is None else self._account.fund(due[1], mark.price, due[0])
         if payment is not None:
-            self._funding.append(payment)
+            self._memory.funding.append(payment)
         self._coming.hear(mark, now_ms)
         self._account.value(mark)
 
@@ -266,71 +285,38 @@ class PaperVenue:
         return trades
 
     def _fill_resting(self, order: OrderRequest) -> None:
-        before = self._reports[order.client_id]
+        before = self._memory.reports[order.client_id]
         qty = order.qty - before.filled
         if order.reduce_only and order.leg == "perp":
             qty = min(qty, abs(self._account.books.pairs[order.ticker].perp_qty))
         now_ms = self._clock.now_ms()
         fills = self._fill(order, [(order.price, qty)] if qty else [], maker=True, now_ms=now_ms)
-        del self._orders[order.client_id]
-        self._report(order, (*before.fills, *fills), False, now_ms)
+        del self._memory.resting[order.client_id]
+        self._memory.note_order(order, (*before.fills, *fills), False, now_ms)
 
     def _fill(
         self, order: OrderRequest, trades: Sequence[Trade], *, maker: bool, now_ms: int
     ) -> tuple[Fill, ...]:
-        known = self._reports.get(order.client_id)
+        known = self._memory.reports.get(order.client_id)
         first = 0 if known is None else len(known.fills)
         fills = tuple(
             self._account.fill(order, f"{order.client_id}-{first + n}", price, qty, maker, now_ms)
             for n, (price, qty) in enumerate(trades)
         )
-        self._fills[order.leg, order.ticker].extend(fills)
+        self._memory.note_fills(fills)
         return fills
 
-    def _report(self, order: OrderRequest, fills: tuple[Fill, ...], rests: bool, now_ms: int) -> OrderReport:
-        filled = sum((fill.qty for fill in fills), Decimal(0))
-        ended = OrderStatus.FILLED if filled == order.qty else OrderStatus.CANCELED
-        if rests:
-            self._orders[order.client_id] = order
-        return self._keep(
-            OrderReport(
-                order.client_id,
-                f"paper-{order.client_id}",
-                order.leg,
-                order.ticker,
-                order.side,
-                order.qty,
-                filled,
-                OrderStatus.OPEN if rests else ended,
-                now_ms,
-                fills,
-            )
-        )
-
-    def _keep(self, report: OrderReport) -> OrderReport:
-        if report.client_id is not None:
-            self._reports[report.client_id] = report
-        if len(self._reports) > _REMEMBERED:
-            oldest = next(name for name in self._reports if name not in self._orders)
-            del self._reports[oldest]
-        return report
-
-    def _note_foreign(self, fills: Sequence[Fill]) -> None:
-        for fill in fills:
-            self._fills[fill.leg, fill.ticker].append(fill)
-
     def _restore(self, journal: JournalReader) -> None:
-        self._account.books.apply_all(journal.events())
-        for fill in journal.fills():
-            self._fills[fill.leg, fill.ticker].append(fill)
-        self._funding.extend(journal.funding())
+        self._account.books.apply_all(journal.events(last_prices=True))
+        self._memory.note_fills(journal.fills())
+        self._memory.funding.extend(journal.funding())
         for moved in journal.transfers():
             if moved.transfer_id is not None and moved.arrived is not None and moved.settled_ms is not None:
                 next(self._transfer_ids)
-                self._transfers.append(
+                self._memory.transfers.append(
                     TransferReport(moved.transfer_id, moved.arrived, moved.to, moved.settled_ms)
                 )
         for order in journal.orders(unfinished=True):
             if order.status is OrderStatus.OPEN:
                 known = journal.fills(client_id=order.request.client_id)
-                self._report(order.request, tuple(known), True, order.journalled_ms)
+                self._memory.note_order(order.request, tuple(known), True, order.journalled_ms)

@@ -10,7 +10,7 @@ from carryflow.core.errors import RejectedError
 from carryflow.core.instrument import Instrument
 from carryflow.core.leg import Leg
 from carryflow.core.margin import bracket_table, maintenance_margin
-from carryflow.execution.books import Books, PairBook
+from carryflow.execution.books import Books
 from carryflow.execution.market import Mark
 from carryflow.execution.orders import (
     Balances,
@@ -22,6 +22,7 @@ from carryflow.execution.orders import (
     TransferReport,
     Wallet,
 )
+from carryflow.execution.pair_book import PairBook
 from carryflow.execution.records import BookedFill, TransferRecord
 
 LEVERAGE = 20

@@ -1,6 +1,13 @@
 """What settles next: the rate that a mark named last before its instant."""
 
+from collections.abc import Iterable
+
 from carryflow.execution.market import Mark
+from carryflow.execution.orders import Position
+from carryflow.execution.records import Alert, Severity
+
+_HOUR_MS = 3_600_000
+"""Funding is settled at full hours only."""
 
 
 class ComingFunding:
@@ -29,3 +36,26 @@ class ComingFunding:
 def names_funding(mark: Mark) -> bool:
     """Say whether a mark tells both what settles and when."""
     return mark.funding_rate is not None and mark.next_funding_ms is not None
+
+
+def unsettled(held: Iterable[Position], last_ms: int, now_ms: int) -> list[Alert]:
+    """Tell of positions that were held over a full hour while nobody heard what settles.
+
+    Args:
+        held: the positions.
+        last_ms: when somebody last listened (UTC ms).
+        now_ms: when somebody listens again (UTC ms).
+    """
+    if last_ms // _HOUR_MS == now_ms // _HOUR_MS:
+        return []
+    hours = (now_ms - last_ms) / _HOUR_MS
+    return [
+        Alert(
+            now_ms,
+            Severity.WARNING,
+            position.ticker,
+            f"funding of {position.qty} {position.ticker} that came due in the last {hours:.1f} hours, while "
+            "nothing ran, is not settled: what was made lacks it",
+        )
+        for position in held
+    ]

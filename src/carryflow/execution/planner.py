@@ -39,6 +39,17 @@ class Seen:
         """Return one of the books."""
         return self.spot if leg == "spot" else self.perp
 
+    def anchor(self, leg: Leg) -> Decimal:
+        """Return the price around which the band of limit prices lies (quote).
+
+        That is the mark for the perpetual. A perpetual may trade far from spot, so for spot it is the index,
+        or the mid of its own book where the venue names none.
+        """
+        if leg == "perp":
+            return self.perp.mid if self.mark is None else self.mark.price
+        index = None if self.mark is None else self.mark.index
+        return self.spot.mid if index is None else index
+
     @property
     def prices(self) -> Prices:
         """Return both mids."""
@@ -172,19 +183,16 @@ def fill_cost(book: Book, side: Side, qty: Decimal) -> Decimal:
 
 
 def worst_price(
-    instrument: Instrument, side: Side, mid: Decimal, bound_bp: float, mark: Mark | None, band_bp: float
+    instrument: Instrument, side: Side, mid: Decimal, bound_bp: float, anchor: Decimal, band_bp: float
 ) -> Decimal:
-    """Return an order's limit, on the tick: within the bound around the mid and the band around the mark.
+    """Return an order's limit, on the tick: within the bound around the mid and the band around the anchor.
 
     Raises:
         MarketDataError: no tick lies within.
     """
-    bound = Decimal(repr(bound_bp)) * _BP
-    band = Decimal(repr(band_bp)) * _BP
-    price = mid * (1 + side.sign * bound)
-    if mark is not None:
-        limit = mark.price * (1 + side.sign * band)
-        price = min(price, limit) if side is Side.BUY else max(price, limit)
+    price = mid * (1 + side.sign * Decimal(repr(bound_bp)) * _BP)
+    limit = anchor * (1 + side.sign * Decimal(repr(band_bp)) * _BP)
+    price = min(price, limit) if side is Side.BUY else max(price, limit)
     rounded = instrument.round_price(price, "down" if side is Side.BUY else "up")
     if rounded <= 0:
         raise MarketDataError(
@@ -194,7 +202,8 @@ def worst_price(
     return rounded
 
 
-def resting_price(instrument: Instrument, side: Side, book: Book) -> Decimal:
-    """Return the best price at which an order rests: with the touch, on its own side of the book."""
-    touch = book.bids[0][0] if side is Side.BUY else book.asks[0][0]
+def resting_price(instrument: Instrument, side: Side, book: Book, anchor: Decimal, band_bp: float) -> Decimal:
+    """Return the best price at which an order rests: with the touch on its own side, within the band."""
+    limit = anchor * (1 + side.sign * Decimal(repr(band_bp)) * _BP)
+    touch = min(book.bids[0][0], limit) if side is Side.BUY else max(book.asks[0][0], limit)
     return instrument.round_price(touch, "down" if side is Side.BUY else "up")

@@ -114,6 +114,10 @@ class JournalReader:
         """Return what the venue said there was, the oldest first."""
         return self._all(STATEMENTS, "WHERE ts_ms >= ? ORDER BY ts_ms, rowid", since_ms)
 
+    def first_statement(self, since_ms: int) -> Statement | None:
+        """Return what the venue said first since an instant; None: nothing."""
+        return self._first(STATEMENTS, "WHERE ts_ms >= ? ORDER BY ts_ms, rowid LIMIT 1", since_ms)
+
     def last_statement(self) -> Statement | None:
         """Return what the venue said last; None: nothing yet."""
         return self._first(STATEMENTS, "ORDER BY rowid DESC LIMIT 1")
@@ -122,15 +126,34 @@ class JournalReader:
         """Return prices that the books were valued at, the oldest first."""
         return self._all(VALUATIONS, "WHERE ts_ms >= ? ORDER BY ts_ms, ticker", since_ms)
 
+    def last_valuations(self) -> list[Valuation]:
+        """Return the prices that each coin was last valued at, the oldest first."""
+        last = (
+            self._first(VALUATIONS, "WHERE ticker = ? ORDER BY ts_ms DESC LIMIT 1", ticker)
+            for ticker in self.identity.tickers
+        )
+        return sorted((value for value in last if value is not None), key=lambda value: value.ts_ms)
+
+    def names_given(self) -> int:
+        """Count decisions, intents and transfers."""
+        tables = (DECISIONS.table, INTENTS.table, TRANSFERS.table)
+        counts = [self._db.execute(f"SELECT count(*) FROM {table}").fetchone() for table in tables]  # noqa: S608
+        return sum(count for (count,) in counts)
+
     def alerts(self, since_ms: int = 0) -> list[Alert]:
         """Return what persons were told, the oldest first."""
         return self._all(ALERTS, "WHERE ts_ms >= ? ORDER BY ts_ms, rowid", since_ms)
 
-    def events(self, since_ms: int = 0) -> Iterator[Event]:
+    def events(self, since_ms: int = 0, *, last_prices: bool = False) -> Iterator[Event]:
         """Bring what changes the books in the order in which it happened at the venue.
 
         What happened in the same millisecond comes in the order transfer, trade, funding, valuation.
         Transfers of which it is not known that they happened are not among them.
+
+        Args:
+            since_ms: the first instant (UTC ms).
+            last_prices: of valuations, bring each coin's last one only. Books come to the same by them: what
+                prices did between two trades is their sum.
         """
         transfers = self._stream(
             TRANSFERS, "WHERE settled_ms >= ? ORDER BY settled_ms, rowid", since_ms, stamp="settled_ms"
@@ -140,7 +163,12 @@ class JournalReader:
             for event in map(_booked, self._db.execute(_FILLS_WITH_REFERENCE, (since_ms,)))
         )
         funding = self._stream(FUNDING, "WHERE ts_ms >= ? ORDER BY ts_ms, rowid", since_ms, rank=2)
-        valuations = self._stream(VALUATIONS, "WHERE ts_ms >= ? ORDER BY ts_ms, ticker", since_ms, rank=3)
+        valuations: Iterator[tuple[tuple[int, int], Any]]
+        if last_prices:
+            last = (value for value in self.last_valuations() if value.ts_ms >= since_ms)
+            valuations = (((value.ts_ms, 3), value) for value in last)
+        else:
+            valuations = self._stream(VALUATIONS, "WHERE ts_ms >= ? ORDER BY ts_ms, ticker", since_ms, rank=3)
         for _, event in merge(transfers, fills, funding, valuations, key=lambda dated: dated[0]):
             yield event
 

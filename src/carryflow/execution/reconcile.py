@@ -5,19 +5,26 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 
 from carryflow.core.errors import VenueError
 from carryflow.execution.cashier import Cashier
 from carryflow.execution.legs import CLOCKS_APART_MS
+from carryflow.execution.lookback import Lookback
+from carryflow.execution.opening import fund_wallets
 from carryflow.execution.orders import Balances, OrderReport, Position
 from carryflow.execution.outcome import Difference, Reconciliation
 from carryflow.execution.pair import Event, State
 from carryflow.execution.records import Severity, Statement, Valuation
+from carryflow.execution.together import all_of
 from carryflow.execution.trader import PairTrader
 from carryflow.execution.world import World
 
 _MONEY_TOLERANCE = Decimal("1e-6")
 """Difference of a wallet's cash that is put down to the ledger's rounding (fraction of the capital)."""
+
+_LISTED_MS = 180_000
+"""How long a venue may take to list the trades of an order before a person is told."""
 
 
 class Reconciler:
@@ -37,6 +44,10 @@ class Reconciler:
         self._traders = traders
         self._cashier = cashier
         self._seen_until_ms = seen_until_ms
+        told = world.journal.last_statement()
+        agreed_ms = None if told is None else told.agreed_ms
+        self._lookback = Lookback(seen_until_ms if agreed_ms is None else agreed_ms)
+        self._funded = False
         self._turn = asyncio.Lock()
         self._told: set[str] = set()
 
@@ -48,8 +59,9 @@ class Reconciler:
         async with self._turn:
             world = self._world
             at_ms, fills, funding = world.clock.now_ms(), world.fills_booked, world.funding_booked
+            await self._fund()
             quiet = self._quiet()
-            await asyncio.gather(*(self._alone(trader, trader.settle_leftovers) for trader in quiet))
+            await all_of(self._alone(trader, trader.settle_leftovers) for trader in quiet)
             async with AsyncExitStack() as held:
                 quiet = self._quiet()
                 for trader in quiet:
@@ -58,7 +70,7 @@ class Reconciler:
                     found = await self._compare(at_ms, quiet)
                 except VenueError as error:
                     found = Reconciliation(at_ms, complete=False, words=f"the venue did not tell: {error}")
-            await asyncio.gather(*(self._alone(trader, trader.mend) for trader in quiet))
+            await all_of(self._alone(trader, partial(self._put_right, trader, found)) for trader in quiet)
             unknown = tuple(order.request.client_id for trader in quiet for order in trader.keeper.unfinished)
             return replace(
                 found,
@@ -66,6 +78,12 @@ class Reconciler:
                 funding=world.funding_booked - funding,
                 unknown=unknown,
             )
+
+    async def _fund(self) -> None:
+        """Move cash to the wallet that needs it, until that has worked once."""
+        opening = self._world.journal.opening()
+        if not self._funded and opening is not None:
+            self._funded = await fund_wallets(self._world, opening, self._cashier)
 
     def _quiet(self) -> list[PairTrader]:
         return [trader for trader in self._traders.values() if not trader.keeper.lock.locked()]
@@ -81,29 +99,60 @@ class Reconciler:
         self.reconciled_ms = self._seen_until_ms = at_ms
         if len(quiet) < len(self._traders):
             return Reconciliation(at_ms, complete=False, strangers=strangers, words="a pair is at work")
+        listed = self._is_listed()
         balances, positions = await self._truth()
-        differences = self._differences(balances, positions)
+        differences = self._differences(balances, positions, listed)
         if differences:
             await self._world.clock.sleep(self._world.settings.poll_seconds)
-            await self._notice(quiet)
+            keys = frozenset(difference.key for difference in differences)
+            await self._notice(quiet, self._lookback.since_ms(keys, at_ms))
             balances, positions = await self._truth()
-            differences = self._differences(balances, positions)
+            differences = self._differences(balances, positions, listed)
+        if listed and not differences:
+            self._lookback.agree(at_ms)
         self._judge(differences)
         await self._state(balances, positions)
-        self.balances = balances
+        self.balances, self._world.told_margin = balances, float(balances.margin)
         return Reconciliation(at_ms, complete=True, differences=differences, strangers=strangers)
 
-    async def _notice(self, quiet: Sequence[PairTrader]) -> None:
-        """Book trades, funding and transfers that are not known yet."""
-        world, since_ms = self._world, self._seen_until_ms - CLOCKS_APART_MS
-        if not all(await asyncio.gather(*(trader.keeper.collect() for trader in quiet))):
+    async def _notice(self, quiet: Sequence[PairTrader], from_ms: int | None = None) -> None:
+        """Book trades, funding and transfers that are not known yet; of long ago, too, from an instant on."""
+        world, last_ms = self._world, self._seen_until_ms
+        since_ms = (last_ms if from_ms is None else min(last_ms, from_ms)) - CLOCKS_APART_MS
+        if not all(await all_of(trader.keeper.collect(from_ms) for trader in quiet)):
             raise VenueError("it does not list our trades at the moment; ask again")
         payments = world.journal.record_funding(await world.venue.funding_payments(since_ms))
         world.book(payments)
         await self._cashier.notice(since_ms)
 
     async def _truth(self) -> tuple[Balances, Sequence[Position]]:
-        return await self._world.venue.balances(), await self._world.venue.positions()
+        """Return what the venue says there is of the coins that are traded, and of the quote coin."""
+        venue = self._world.venue
+        balances, positions = await venue.balances(), await venue.positions()
+        coins = {venue.quote, *self._traders}
+        spot, free = (
+            {coin: amount for coin, amount in amounts.items() if coin in coins}
+            for amounts in (balances.spot, balances.spot_free)
+        )
+        ours = tuple(position for position in positions if position.ticker in self._traders)
+        return replace(balances, spot=spot, spot_free=free), ours
+
+    def _is_listed(self) -> bool:
+        """Say whether the trades of all orders are known, or are so late that a person has been told."""
+        now_ms = self._world.clock.now_ms()
+        for trader in self._traders.values():
+            for name, order in trader.keeper.pending.items():
+                if order.ended_ms is None or now_ms - order.ended_ms < _LISTED_MS:
+                    return False
+                if name not in self._told:
+                    self._told.add(name)
+                    words = (
+                        f"{order.filled} of {order.request.leg} order {name} was filled "
+                        f"{(now_ms - order.ended_ms) / 1_000:.0f} s ago, and the venue lists trades of "
+                        f"{order.booked}: what the rest cost stands in no books yet"
+                    )
+                    self._world.tell(Severity.WARNING, trader.keeper.ticker, words)
+        return True
 
     async def _strangers(self, quiet: Sequence[PairTrader]) -> tuple[str, ...]:
         """Find open orders that should not be there: cancel ours, and let others block their pair."""
@@ -138,7 +187,10 @@ class Reconciler:
         if ended is not None:
             self._traders[report.ticker].keeper.report(ended)
 
-    def _differences(self, balances: Balances, positions: Sequence[Position]) -> tuple[Difference, ...]:
+    def _differences(
+        self, balances: Balances, positions: Sequence[Position], listed: bool
+    ) -> tuple[Difference, ...]:
+        """Return what differs; of money nothing while it is not known what the last trades cost."""
         world = self._world
         opening = world.journal.opening()
         assert opening is not None  # noqa: S101 (an engine without one has not started)
@@ -158,8 +210,8 @@ class Reconciler:
         wallet = begun.futures - given[1] + Decimal(repr(books.futures_wallet))
         tolerance = _MONEY_TOLERANCE * world.journal.identity.capital_quote
         there = balances.spot.get(quote, Decimal(0))
-        if any(trader.keeper.pending for trader in self._traders.values()):
-            return tuple(found)  # what their trades cost is not known yet
+        if not listed:
+            return tuple(found)
         if abs(there - cash) > tolerance:
             found.append(Difference(f"{quote} in the spot wallet", None, there, cash))
         if abs(balances.futures - wallet) > tolerance:
@@ -172,6 +224,7 @@ class Reconciler:
             trader = None if difference.ticker is None else self._traders[difference.ticker]
             if trader is not None and trader.keeper.state is State.IDLE:
                 trader.keeper.move(Event.LOST_TRACK)
+                trader.keeper.astray = True
                 trader.halt(
                     f"{difference.words}, and no trade explains it; put it right at the venue, then resume "
                     "the ticker"
@@ -184,6 +237,19 @@ class Reconciler:
                 )
             self._told.add(difference.key)
 
+    async def _put_right(self, trader: PairTrader, found: Reconciliation) -> None:
+        """Bring legs together that differ; also of a pair that was halted for want of news that has come."""
+        keeper = trader.keeper
+        differing = {difference.ticker for difference in found.differences}
+        explained = found.complete and keeper.ticker not in differing and not keeper.unfinished
+        if keeper.astray and explained:
+            words = (
+                "what the venue holds is explained by now: the legs are brought together; it stays blocked"
+            )
+            self._world.tell(Severity.WARNING, keeper.ticker, words)
+            await trader.unwind_halted()
+        await trader.mend()
+
     async def _state(self, balances: Balances, positions: Sequence[Position]) -> None:
         """Value the books at what the markets look like now, and write down both sides."""
         world, now_ms = self._world, self._world.clock.now_ms()
@@ -194,4 +260,5 @@ class Reconciler:
                 valuations.append(Valuation(now_ms, ticker, seen.spot.mid, seen.perp.mid, seen.mark.price))
         world.book(valuations)
         worth = Decimal(repr(world.books.equity))
-        world.journal.record_statement(Statement(now_ms, balances, tuple(positions), worth), valuations)
+        statement = Statement(now_ms, balances, tuple(positions), worth, self._lookback.agreed_ms)
+        world.journal.record_statement(statement, valuations)

@@ -168,22 +168,33 @@ class PairRecord:
         state: name of the state.
         intent_id: the intent at work, or the last one.
         blocked: why no risk may be added; None: it may.
+        astray: it is halted because the venue held what no trade explained.
     """
 
     ticker: str
     state: str
     intent_id: str | None = None
     blocked: str | None = None
+    astray: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """Hold what the venue said there is, and what our books made of it (`equity_quote`)."""
+    """Hold what the venue said there is, and what our books made of it.
+
+    Attributes:
+        ts_ms: when (UTC ms).
+        balances: both wallets; of coins, those that are traded and the quote coin.
+        positions: the perpetuals of these coins.
+        equity_quote: what our books were worth (quote).
+        agreed_ms: when venue and books last agreed on everything (UTC ms); None: never yet.
+    """
 
     ts_ms: int
     balances: Balances
     positions: Sequence[Position]
     equity_quote: Decimal
+    agreed_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from carryflow.core.costs import BINANCE_BTCUSDT, BP
+from carryflow.core.leg import Leg
 from carryflow.core.margin import bracket_table, maintenance_margin
 from carryflow.execution.intents import Action, Decision, Intent
 from carryflow.execution.kill import Level
@@ -25,6 +26,7 @@ class Limit(StrEnum):
 
     KILL_SWITCH = "kill_switch"
     BLOCKED = "blocked"
+    OUT_OF_DATE = "out_of_date"
     EXPIRED = "expired"
     TICKER_NOTIONAL = "ticker_notional"
     TOTAL_NOTIONAL = "total_notional"
@@ -60,6 +62,8 @@ class Exposure:
         mark: mark price (quote).
         coarser_lot: the coarser lot of the two markets (base).
         blocked: why no risk may be added; None: it may.
+        spot: what spot prices are held against (quote): the index, or the spot mid; None: the mark.
+        promised: perpetual that orders on their way may bring it to, whatever its side (base, ≥ 0).
     """
 
     spot_qty: Decimal
@@ -67,11 +71,22 @@ class Exposure:
     mark: Decimal
     coarser_lot: Decimal
     blocked: str | None = None
+    spot: Decimal | None = None
+    promised: Decimal = Decimal(0)
+
+    def anchor(self, leg: Leg) -> Decimal:
+        """Return the price around which the band of a leg's limit prices lies (quote)."""
+        return self.mark if leg == "perp" or self.spot is None else self.spot
 
     @property
     def notional(self) -> float:
         """Return the perpetual's value on the mark, whatever its side (quote)."""
         return float(abs(self.perp_qty) * self.mark)
+
+    @property
+    def claim(self) -> float:
+        """Return what it may be worth once the orders on their way have arrived (quote)."""
+        return float(max(abs(self.perp_qty), self.promised) * self.mark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +102,12 @@ class Situation:
         equity: what the books are worth now (quote).
         day_equity: what they were worth when the day began, at 00:00 UTC (quote).
         capital: what the fraction of a loss is counted of (quote).
-        orders_last_minute: orders sent in the last minute, cancels and closes left out.
+        orders_last_minute: orders sent in the last minute, cancels and closes left out, and those that other
+            coins are about to send.
         seen_ms: when the oldest of the books and marks in question was last known (UTC ms).
         skew_ms: the venue's clock less ours.
         quote_price: what the quote coin is worth (dollars); None: no market tells.
+        out_of_date: the venue and the books were not compared for too long.
     """
 
     now_ms: int
@@ -105,6 +122,7 @@ class Situation:
     seen_ms: int
     skew_ms: int
     quote_price: Decimal | None
+    out_of_date: bool = False
 
 
 def judge(
@@ -124,7 +142,7 @@ def judge(
         limits: the bounds.
     """
     exposure = situation.exposures[intent.ticker]
-    breaches = price_breaches(orders, exposure.mark, limits)
+    breaches = price_breaches(orders, exposure, limits)
     if not adds_risk(intent, exposure):
         return breaches
     return (
@@ -145,19 +163,21 @@ def adds_risk(intent: Intent, exposure: Exposure) -> bool:
 
 
 def price_breaches(
-    orders: Sequence[OrderRequest], mark: Decimal, limits: LimitSettings
+    orders: Sequence[OrderRequest], exposure: Exposure, limits: LimitSettings
 ) -> tuple[Breach, ...]:
-    """Return the orders whose price is further from the mark than any may be.
+    """Return the orders whose price is worse than any may be, against the mark, or of spot the index.
 
-    This holds for each order, also for those that reduce and unwind.
+    This holds for each order, also for those that reduce and unwind. A better price is never in the way.
     """
     breaches = []
     for order in orders:
-        distance = abs(order.price / mark - 1)
+        anchor = exposure.anchor(order.leg)
+        distance = order.side.sign * (order.price / anchor - 1)
         if distance > Decimal(repr(limits.price_band_bp)) / 10_000:
             value = float(distance) / BP
             what = f"{order.side} {order.leg} {order.ticker} at {order.price}"
-            words = f"{what} is {value:.1f} bp from the mark {mark}"
+            named = "the mark" if order.leg == "perp" or exposure.spot is None else "the spot price"
+            words = f"{what} is {value:.1f} bp worse than {named} {anchor}"
             breaches.append(Breach(Limit.PRICE_BAND, value, limits.price_band_bp, words))
     return tuple(breaches)
 
@@ -199,6 +219,9 @@ def _switch_breaches(
         yield Breach(Limit.KILL_SWITCH, float(situation.level), float(Level.RUN), words)
     if exposure.blocked is not None:
         yield Breach(Limit.BLOCKED, 1.0, 0.0, f"{decision.ticker} is blocked: {exposure.blocked}")
+    if situation.out_of_date:
+        words = "the venue does not tell what there is, so that nothing may be added to it"
+        yield Breach(Limit.OUT_OF_DATE, 1.0, 0.0, words)
     late = (situation.now_ms - decision.expires_ms) / 1000
     if late >= 0:
         yield Breach(Limit.EXPIRED, late, 0.0, f"the decision expired {late:g} s ago")
@@ -224,8 +247,8 @@ def _world_breaches(situation: Situation, limits: LimitSettings) -> Iterator[Bre
 def _size_breaches(
     intent: Intent, orders: Sequence[OrderRequest], situation: Situation, limits: LimitSettings
 ) -> Iterator[Breach]:
-    """Bring the limits that the position would break once it is there."""
-    notionals = {ticker: exposure.notional for ticker, exposure in situation.exposures.items()}
+    """Bring the limits that the position would break once it is there, with all that is on its way."""
+    notionals = {ticker: exposure.claim for ticker, exposure in situation.exposures.items()}
     notionals[intent.ticker] = float(abs(intent.target_base) * situation.exposures[intent.ticker].mark)
     ticker, total = notionals[intent.ticker], sum(notionals.values())
     maintenance = max(

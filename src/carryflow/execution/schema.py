@@ -21,7 +21,7 @@ from carryflow.execution.rows import Codec, Rows
 APPLICATION_ID = 0x63666A6C
 """What SQLite files of ours say that they are ("cfjl")."""
 
-VERSION = 1
+VERSION = 2
 """Rises with every change below that an older engine could not read, or that could not read its files."""
 
 TABLES = """
@@ -129,15 +129,18 @@ CREATE TABLE pairs (
     ticker TEXT PRIMARY KEY,
     state TEXT NOT NULL,
     intent_id TEXT,
-    blocked TEXT
+    blocked TEXT,
+    astray INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE statements (
     ts_ms INTEGER NOT NULL,
     balances TEXT NOT NULL,
     positions TEXT NOT NULL,
-    equity_quote TEXT NOT NULL
+    equity_quote TEXT NOT NULL,
+    agreed_ms INTEGER
 ) STRICT;
+CREATE INDEX statements_in_time ON statements (ts_ms);
 
 CREATE TABLE valuations (
     ts_ms INTEGER NOT NULL,

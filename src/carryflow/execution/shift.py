@@ -75,12 +75,16 @@ class Shift:
     async def _repeat(self, chore: Chore) -> None:
         """Do a chore, pause, and do it again, until the shift ends."""
         ending = asyncio.create_task(self._ending.wait())
+        silent = False
         try:
             while not ending.done():
                 try:
                     await chore.work()
+                    silent = False
                 except VenueError as error:
-                    self._world.tell(Severity.WARNING, None, f"the venue did not answer: {error}")
+                    if not silent:
+                        self._world.tell(Severity.WARNING, None, f"the venue did not answer: {error}")
+                    silent = True
                 pause = asyncio.create_task(self._world.clock.sleep(chore.seconds))
                 await asyncio.wait({pause, ending}, return_when=asyncio.FIRST_COMPLETED)
                 pause.cancel()

@@ -1,6 +1,5 @@
 """What is watched between decisions: the kill switch, margin, the day's loss, the clocks."""
 
-import asyncio
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -8,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carryflow.core.errors import VenueError
-from carryflow.core.hedge import hedged_fraction
 from carryflow.core.leg import LEGS
 from carryflow.execution.cashier import Cashier
 from carryflow.execution.follower import Follower
@@ -20,7 +18,9 @@ from carryflow.execution.orders import Wallet
 from carryflow.execution.outcome import Outcome
 from carryflow.execution.pair import State
 from carryflow.execution.records import Severity
+from carryflow.execution.retries import Retries
 from carryflow.execution.risk import lost_today
+from carryflow.execution.together import all_of
 from carryflow.execution.trader import PairTrader
 from carryflow.execution.world import World
 
@@ -54,22 +54,25 @@ class Watch:
         self._told_skew = False
         self._flattened_ms = 0
         self._evened_ms: dict[str, int] = {}
+        self._helped = Retries(world.clock, world.settings.reconcile_seconds)
 
     async def look(self) -> None:
         """Look at everything once, and do what is needed."""
         await self._heed_switch()
         await self._guard.measure()
         self._tell_skew()
-        await asyncio.gather(*(self._look_at(trader) for trader in self._traders.values()))
+        try:
+            await all_of(self._look_at(trader) for trader in self._traders.values())
+        except VenueError:  # of one coin; the loss is that of all
+            await self._bound_loss()
+            raise
         await self._bound_loss()
 
     async def flatten(self, reason: str) -> dict[str, Outcome]:
         """Close every pair, whatever limits say, and cancel what rests; tell of those that stay open."""
         self._desk.hurry = True
         try:
-            outcomes = await asyncio.gather(
-                *(self._close(trader, reason) for trader in self._traders.values())
-            )
+            outcomes = await all_of(self._close(trader, reason) for trader in self._traders.values())
         finally:
             self._desk.hurry = False
         return dict(zip(self._traders, outcomes, strict=True))
@@ -141,14 +144,20 @@ class Watch:
         least = world.settings.limits.min_margin_distance
         help_needed = relief(book.account, book.spot_cash, least, self._brackets)
         if help_needed is None:
+            self._helped.end(keeper.ticker)
+            return
+        if not self._helped.is_due(keeper.ticker):
             return
         away = distance(book.account, self._brackets)
-        world.tell(
-            Severity.WARNING,
-            keeper.ticker,
-            f"liquidation is {away:.1%} of the mark away, the bound is {least:.0%}: "
-            f"{help_needed.top_up_quote} {world.venue.quote} move to futures, {help_needed.keep:.0%} is kept",
-        )
+        if self._helped.begin(keeper.ticker):
+            world.tell(
+                Severity.WARNING,
+                keeper.ticker,
+                f"liquidation is {away:.1%} of the mark away, the bound is {least:.0%}: "
+                f"{help_needed.top_up_quote} {world.venue.quote} move to futures, {help_needed.keep:.0%} "
+                "is kept",
+            )
+        held = keeper.held.spot
         amount = help_needed.top_up_quote
         arrived = amount <= 0 or await self._cashier.move(keeper.ticker, amount, Wallet.FUTURES)
         keep = help_needed.keep
@@ -156,11 +165,8 @@ class Watch:
             without = relief(book.account, Decimal(0), least, self._brackets)
             keep = 1.0 if without is None else without.keep
         if keep < 1.0:
-            share = world.settings.spot_share
-            spot = float(seen.spot.mid)
-            now = hedged_fraction(float(keeper.held.spot), spot, share, book.equity)
-            decision = world.decide(keeper.ticker, now * keep, "limit", f"liquidation is {away:.1%} away")
-            await self._follower.follow(decision, protective=True)
+            most = max(held, Decimal(0)) * Decimal(repr(keep))
+            await self._follower.shrink(keeper.ticker, most, f"liquidation is {away:.1%} away")
 
     async def _even_out(self, trader: PairTrader) -> None:
         """Move cash of a flat pair to the wallet that the next position needs it in."""

@@ -12,10 +12,10 @@ from carryflow.execution.books import Books
 from carryflow.execution.intents import Decision
 from carryflow.execution.journal import Journal
 from carryflow.execution.market import Mark
-from carryflow.execution.orders import Fill, FundingPayment
+from carryflow.execution.orders import Fill, FundingPayment, Wallet
 from carryflow.execution.planner import Seen
 from carryflow.execution.ports import Clock, MarketView, TradingVenue
-from carryflow.execution.records import Alert, BookedFill, Event, Severity
+from carryflow.execution.records import Alert, BookedFill, Event, Severity, TransferRecord
 from carryflow.execution.settings import ExecutionSettings
 
 
@@ -30,6 +30,8 @@ class World:
         costs: the fees that are expected before a venue has charged any.
         clock: the time that the venue lives in.
         books: what the journal comes to.
+        told_margin: the futures wallet with unrealised profit as the venue told it last, with what was moved
+            since (quote); infinite: it has told nothing yet.
         fills_booked: trades booked since this engine began.
         funding_booked: payments of funding booked since this engine began.
         sent_ms: when orders were sent that add to a position, the last ones (our clock, UTC ms).
@@ -53,10 +55,11 @@ class World:
         self.clock = clock
         self.books = Books(venue.quote, {})
         self.sent_ms: deque[int] = deque(maxlen=10_000)
+        self.told_margin = float("inf")
         self.fills_booked = 0
         self.funding_booked = 0
         self._alarm = alarm
-        self._serial = len(journal.decisions()) + len(journal.intents()) + len(journal.transfers())
+        self._serial = journal.names_given()
 
     def name(self, *parts: object) -> str:
         """Return 16 hexadecimal digits that nothing here bears yet; write down at once what gets them."""
@@ -84,6 +87,9 @@ class World:
         What happened before a trade that is booked already has the whole journal folded anew, in its order.
         """
         self.books.apply_all(events)
+        for event in events:
+            if isinstance(event, TransferRecord) and event.arrived is not None:
+                self.told_margin += float(event.arrived if event.to is Wallet.FUTURES else -event.arrived)
         self.fills_booked += sum(isinstance(event, BookedFill) for event in events)
         self.funding_booked += sum(isinstance(event, FundingPayment) for event in events)
         if self.books.late:

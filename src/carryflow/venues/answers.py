@@ -6,6 +6,7 @@
 - 429 pauses everybody for as long as the venue asks.
 - 418 is a ban: nobody asks any more until it ends, since asking makes it longer.
 - A minute of which most is used up is left to orders and cancels.
+- ccxt's limiter spaces questions out; orders and cancels are counted by it and do not queue.
 - No text of an error repeats a key or a signature.
 """
 
@@ -19,7 +20,7 @@ from typing import Any
 import ccxt.async_support as ccxt
 
 from carryflow.core.errors import RejectedError, RetryableError
-from carryflow.venues.budget import RequestBudget, current_errand, retry_after_seconds
+from carryflow.venues.budget import Priority, RequestBudget, current_errand, retry_after_seconds
 from carryflow.venues.credentials import scrub
 
 _MAY_COME_BACK = frozenset({408, 418, 425, 429})
@@ -50,20 +51,15 @@ def read_strictly(
     exchange: Any, budget: RequestBudget, longest_pause_seconds: float, minute: MinuteCount | None = None
 ) -> None:
     """Send every request of one ccxt exchange through a budget, and read its answers by these rules."""
-    ask: Callable[..., Awaitable[Any]] = exchange.fetch2
+    _take_turns(exchange, budget)
     send: Callable[..., Awaitable[Any]] = exchange.fetch
     classify: Callable[..., None] = exchange.handle_http_status_code
     exchange.logger = _quiet_logger()
 
-    async def fetch2(*args: Any, **kwargs: Any) -> Any:
-        """Wait before the request is signed: what is signed grows old."""
-        async with budget.turn():
-            return await ask(*args, **kwargs)
-
     async def fetch(*args: Any, **kwargs: Any) -> Any:
         errand = current_errand()
         if errand is not None:
-            errand.sent = True
+            errand.begin()
         return await send(*args, **kwargs)
 
     def on_rest_response(
@@ -71,7 +67,7 @@ def read_strictly(
     ) -> str:
         errand = current_errand()
         if errand is not None:
-            errand.status, errand.body = code, body
+            errand.end(code, body)
         if code in {418, 429}:
             _obey(exchange.id, code, headers, body, budget, longest_pause_seconds)
         elif minute is not None and minute.used_up(url, headers):
@@ -97,11 +93,44 @@ def read_strictly(
             raise ccxt.OperationRejected(scrub(f"{exchange.id} {code} {reason} {body[:120]} {url}"))
         classify(code, reason, url, method, body)
 
-    exchange.fetch2 = fetch2
     exchange.fetch = fetch
     exchange.on_rest_response = on_rest_response
     exchange.parse_json = parse_json
     exchange.handle_http_status_code = handle_http_status_code
+
+
+def _take_turns(exchange: Any, budget: RequestBudget) -> None:
+    """Let every request wait for ccxt's limiter, if it is a question, and then for a place in the budget."""
+    ask: Callable[..., Awaitable[Any]] = exchange.fetch2
+    wait_for_limiter: Callable[[float], Awaitable[None]] = exchange.throttle
+
+    async def fetch2(
+        path: str,
+        api: Any = "public",
+        method: str = "GET",
+        params: Any = None,
+        headers: Any = None,
+        body: Any = None,
+        config: Any = None,
+    ) -> Any:
+        """Wait before the request is signed: what is signed grows old."""
+        params, config = params or {}, config or {}
+        errand = current_errand()
+        if exchange.enableRateLimit:
+            # a text where the exchange hands on numbers unread, which would end the limiter for good
+            cost = float(exchange.calculate_rate_limiter_cost(api, method, path, params, config))
+            if errand is None or errand.priority is Priority.QUESTION:
+                await wait_for_limiter(cost)
+            else:
+                exchange.throttler(cost)  # queued, so that the questions after it wait the longer
+        async with budget.turn():
+            return await ask(path, api, method, params, headers, body, config)
+
+    async def throttle(cost: Any = None) -> None:
+        """Do nothing: the limiter was asked before a place was taken."""
+
+    exchange.fetch2 = fetch2
+    exchange.throttle = throttle
 
 
 def _quiet_logger() -> logging.Logger:

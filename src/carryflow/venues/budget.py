@@ -28,16 +28,25 @@ class Errand:
     Attributes:
         priority: what it is for.
         valid_until_ms: when the venue must refuse it at the latest (the venue's clock, UTC ms).
-        sent: whether it went out, so that the venue may have it.
-        status: HTTP status of the answer; None before one came.
-        body: the answer's text.
+        sends: how many requests went out for it, so that the venue may have them.
+        status: HTTP status of the answer to the last of them; None before one came.
+        body: that answer's text.
     """
 
     priority: Priority = Priority.QUESTION
     valid_until_ms: int | None = None
-    sent: bool = False
+    sends: int = 0
     status: int | None = None
     body: str = ""
+
+    def begin(self) -> None:
+        """Send one more request; what the one before was answered says nothing of it."""
+        self.sends += 1
+        self.status, self.body = None, ""
+
+    def end(self, status: int, body: str) -> None:
+        """Take the answer."""
+        self.status, self.body = status, body
 
 
 _BLINK_SECONDS = 0.001
@@ -110,24 +119,30 @@ class RequestBudget:
 
     async def take(self, priority: Priority) -> None:
         """Wait for a place; see `turn`."""
+        while True:
+            if priority is Priority.QUESTION:
+                await self._pass(lambda: self._held_until)  # in no place: orders need them meanwhile
+            await self._occupy(priority)
+            try:
+                await self._pass(lambda: self._resume_at)
+                self._require_no_ban()
+            except BaseException:
+                self.give_back(priority)
+                raise
+            if priority is not Priority.QUESTION or not self._left(self._held_until):
+                break
+            self.give_back(priority)  # it was held while it waited for the place
+        self.sent += 1
+
+    async def _occupy(self, priority: Priority) -> None:
         if priority is not Priority.URGENT:
             await self._ordinary.acquire()
         try:
-            if priority is Priority.QUESTION and self._held_until:
-                await self._pass(lambda: self._held_until)
             await self._places.acquire()
         except BaseException:
             if priority is not Priority.URGENT:
                 self._ordinary.release()
             raise
-        try:
-            if self._resume_at:
-                await self._pass(lambda: self._resume_at)
-            self._require_no_ban()
-        except BaseException:
-            self.give_back(priority)
-            raise
-        self.sent += 1
 
     def give_back(self, priority: Priority) -> None:
         """Let somebody else have the place."""
@@ -137,8 +152,12 @@ class RequestBudget:
 
     async def _pass(self, until: Callable[[], float]) -> None:
         """Wait until an instant, which may be put off meanwhile."""
-        while (left := until() - self._now()) > 0:
+        while left := self._left(until()):
             await self._sleep(max(left, _BLINK_SECONDS))
+
+    def _left(self, until: float) -> float:
+        """Return the seconds until an instant, 0 if it has passed; where none is set, ask no clock."""
+        return max(0.0, until - self._now()) if until else 0.0
 
     def _require_no_ban(self) -> None:
         if self._banned_until is not None and self._now() >= self._banned_until:

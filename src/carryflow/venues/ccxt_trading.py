@@ -5,7 +5,6 @@ prices go out as the decimals they are, and come back as the venue's own words: 
 numbers on unread.
 """
 
-from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -27,7 +26,7 @@ from carryflow.execution.orders import (
     Wallet,
 )
 from carryflow.execution.ports import Clock
-from carryflow.venues.accounts.account import Entry, plain
+from carryflow.venues.accounts.account import Entry, payment_name, plain
 from carryflow.venues.accounts.known import ACCOUNTS
 from carryflow.venues.answers import MinuteCount
 from carryflow.venues.budget import Errand, Priority, RequestBudget
@@ -37,6 +36,7 @@ from carryflow.venues.credentials import Credentials
 from carryflow.venues.dialects import DIALECTS
 from carryflow.venues.dispatch import Dispatch
 from carryflow.venues.histories import whole_range
+from carryflow.venues.order_names import OrderNames
 from carryflow.venues.readings import acknowledged, happened, read_order, read_trade
 from carryflow.venues.settings import VenueSettings
 from carryflow.venues.traded_markets import TradedMarket, TradedMarkets
@@ -110,7 +110,7 @@ class CcxtTradingVenue:
         self._quote = quote
         self._exchange = connection.exchange
         self._markets = TradedMarkets(connection, tickers, quote)
-        self._names: defaultdict[str, dict[str, str | None]] = defaultdict(dict)
+        self._names = OrderNames()
         self._exchange.number = str
         # aiohttp would send a GET or a DELETE again by itself when its connection breaks: Deribit's orders
         # are GETs
@@ -145,21 +145,15 @@ class CcxtTradingVenue:
 
     async def submit(self, order: OrderRequest, valid_until_ms: int) -> OrderReport:
         """Send an order in one request, which the venue refuses after `valid_until_ms`."""
-        market, account = self._markets[order.leg, order.ticker], self._account
+        market = self._markets[order.leg, order.ticker]
         market.require_sendable(order)
         words = f"send {order.side} {plain(order.qty)} {market.symbol} at {plain(order.price)}"
         if valid_until_ms <= self.clock.now_ms():
             raise RetryableError(f"could not {words}: its time was over before it was sent; price it anew")
 
         async def send() -> OrderReport:
-            told: Entry = await self._exchange.create_order(
-                market.symbol,
-                "limit",
-                order.side.value,
-                plain(order.qty / market.per_unit),
-                plain(order.price),
-                account.order_params(order) | account.deadline(valid_until_ms),
-            )
+            amount = order.qty / market.per_unit
+            told = await self._account.send(order, market.symbol, amount, valid_until_ms)
             if told["amount"] is None or told["side"] is None:
                 return acknowledged(told, order, self.clock.now_ms())
             return self._report(told, market, order.client_id)
@@ -167,7 +161,7 @@ class CcxtTradingVenue:
         closes = order.reduce_only or (order.leg == "spot" and order.side is Side.SELL)
         errand = Errand(Priority.URGENT if closes else Priority.ORDER, valid_until_ms)
         report = await self._dispatch.change(words, send, errand)
-        self._names[market.symbol][report.venue_order_id] = order.client_id
+        self._names.learn(market.symbol, report.venue_order_id, order.client_id)
         return report
 
     async def find(self, leg: Leg, ticker: str, client_id: str) -> OrderReport | None:
@@ -212,13 +206,14 @@ class CcxtTradingVenue:
             ask = partial(self._account.trades, market.symbol, since, until, most)
             return await self._dispatch.read(f"ask for the trades in {market.symbol}", ask)
 
-        trades = await whole_range(
+        told = await whole_range(
             page,
             self._account.trade_pages[leg],
             (since_ms, self.clock.now_ms() + _APART_MS),
             at=lambda trade: int(trade["timestamp"]),
             name=lambda trade: str(trade["id"]),
         )
+        trades = [trade for trade in told if self._account.is_trade(trade)]
         names = await self._names_behind(market, trades)
         fills = (
             read_trade(trade, leg, market.instrument, market.per_unit, names[str(trade["order"])])
@@ -237,23 +232,25 @@ class CcxtTradingVenue:
     async def funding_payments(self, since_ms: int) -> Sequence[FundingPayment]:
         """Return funding paid and received since an instant, the oldest first."""
 
-        async def page(since: int, until: int, most: int) -> Sequence[FundingPayment]:
+        async def page(since: int, until: int, most: int) -> Sequence[Entry]:
             ask = partial(self._account.payments, since, until, most)
             return await self._dispatch.read("ask for funding payments", ask)
 
-        found = await whole_range(
+        told = await whole_range(
             page,
             self._account.payment_pages,
             (since_ms, self.clock.now_ms() + _APART_MS),
-            at=lambda payment: payment.ts_ms,
-            name=lambda payment: payment.payment_id,
+            at=lambda entry: int(entry["timestamp"]),
+            name=payment_name,
         )
+        found = (payment for entry in told if (payment := self._account.payment(entry)) is not None)
         return sorted(found, key=lambda payment: (payment.ts_ms, payment.payment_id))
 
     async def transfer(self, amount: Decimal, to: Wallet) -> TransferReport:
         """Move so much (> 0) of the quote coin from the other wallet to this one."""
         words = f"move {plain(amount)} {self._quote} to the {to} wallet"
-        return await self._dispatch.change(words, lambda: self._account.transfer(amount, to), Errand())
+        errand = Errand(Priority.URGENT if to is Wallet.FUTURES else Priority.ORDER)  # margin comes first
+        return await self._dispatch.change(words, lambda: self._account.transfer(amount, to), errand)
 
     async def transfers(self, since_ms: int) -> Sequence[TransferReport]:
         """Return transfers between the two wallets since an instant, the oldest first."""
@@ -274,26 +271,30 @@ class CcxtTradingVenue:
         return await self._dispatch.read(f"set the countdown of {symbol}", ask, Priority.URGENT)
 
     def _report(self, order: Entry, market: TradedMarket, client_id: str | None) -> OrderReport:
-        self._names[market.symbol][str(order["id"])] = client_id
+        self._names.learn(market.symbol, str(order["id"]), client_id)
         return read_order(order, market.leg, market.instrument, market.per_unit, client_id)
 
     async def _names_behind(self, market: TradedMarket, trades: Sequence[Entry]) -> dict[str, str | None]:
         """Return our names for the orders behind trades, by the venue's; None for those that are not ours.
 
-        Where trades tell no name, each order that is not known yet is asked for once.
+        Where trades tell no name, each order that is not known yet is asked for once. One that the venue
+        finds no more has none, and is asked for again the next time.
         """
-        known, name_of = self._names[market.symbol], self._account.name_of
+        account, symbol = self._account, market.symbol
+        name_of = account.name_of
         if name_of is None:
-            return {
-                str(trade["order"]): self._account.client_id(self._account.order_name(trade))
-                for trade in trades
-            }
+            return {str(trade["order"]): account.client_id(account.order_name(trade)) for trade in trades}
+        numbers = {str(trade["order"]) for trade in trades}
+        names = self._names.known(symbol, numbers)
 
         async def learn(number: str) -> None:
-            words = f"ask for order {number} in {market.symbol}"
-            name = await self._dispatch.read(words, lambda: name_of(market.symbol, number))
-            known[number] = self._account.client_id(name)
+            async def ask() -> tuple[str | None]:
+                return (await name_of(symbol, number),)
 
-        unknown = {str(trade["order"]) for trade in trades} - known.keys()
-        await together(*(learn(number) for number in sorted(unknown)))
-        return known
+            told = await self._dispatch.find(f"ask for order {number} in {symbol}", ask, Priority.QUESTION)
+            names[number] = None if told is None else account.client_id(told[0])
+            if told is not None:
+                self._names.learn(symbol, number, names[number])
+
+        await together(*(learn(number) for number in sorted(numbers - names.keys())))
+        return names

@@ -4,11 +4,11 @@ import asyncio
 import json
 import time
 from http.client import HTTPConnection, HTTPException
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 from urllib.parse import urlsplit
 
 from carryflow.core.errors import RetryableError
-from carryflow.execution.ports import Clock, TradingVenue
+from carryflow.execution.ports import Clock
 from carryflow.venues.simulated.pace import SPEED_HEADER
 
 if TYPE_CHECKING:
@@ -95,7 +95,37 @@ class VenueClock:
             return int(json.load(answer)["serverTime"])
 
 
-async def skew_ms(venue: TradingVenue, clock: Clock) -> int:
+class CorrectedClock:
+    """Tell the time of a clock that is off, put right by what it was off when somebody measured.
+
+    Attributes:
+        speed: as the other clock's.
+    """
+
+    def __init__(self, clock: Clock, skew_ms: int) -> None:
+        """Put a clock right; `skew_ms` is the venue's less its own, see `skew_ms`."""
+        self.speed: float = getattr(clock, "speed", 1.0)
+        self._clock = clock
+        self._skew_ms = skew_ms
+
+    def now_ms(self) -> int:
+        """Return UTC milliseconds by the venue's clock."""
+        return self._clock.now_ms() + self._skew_ms
+
+    async def sleep(self, seconds: float) -> None:
+        """Return when so many seconds have passed."""
+        await self._clock.sleep(seconds)
+
+
+class Dated(Protocol):
+    """Whoever can be asked for a venue's clock."""
+
+    async def now_ms(self) -> int:
+        """Return it (UTC ms)."""
+        ...
+
+
+async def skew_ms(venue: Dated, clock: Clock) -> int:
     """Return how far the venue's clock is ahead of ours (ms), as the shortest of three round trips tells.
 
     Raises:

@@ -92,20 +92,30 @@ class VenueConnection:
         self.settings = settings
         self.dialect = DIALECTS[settings.name]
         self.budget = RequestBudget(settings.requests_in_flight) if budget is None else budget
-        self.exchange: Any = getattr(ccxt, self.dialect.ccxt_class)(
-            {
-                # TLS says goodbye for a while after the last answer; plain HTTP does not
-                "timeout_on_exit": 0 if (settings.url or "").startswith("http:") else 250,
-                "enableRateLimit": settings.name != "simulated",
-                "timeout": round(settings.request_timeout_seconds * 1000),
-                "options": dict(self.dialect.options),
-            }
-        )
+        self.exchange = self._make()
         if prepare is not None:
             prepare(self.exchange)
         if settings.url is not None:
-            self.exchange.urls["api"] = redirect(self.exchange.urls["api"], settings.url)
+            self.exchange.urls["api"] = self._redirect(self.exchange.urls["api"], settings.url)
         read_strictly(self.exchange, self.budget, settings.longest_pause_seconds, minute)
+
+    def _make(self) -> Any:
+        """Return ccxt's exchange as the settings want it."""
+        return getattr(ccxt, self.dialect.ccxt_class)(self._config())
+
+    def _redirect(self, urls: Any, base: str) -> Any:
+        """Return the exchange's tree of URLs with all of them led to `base`."""
+        return redirect(urls, base)
+
+    def _config(self) -> dict[str, Any]:
+        """Return what ccxt's class is told when an exchange is made."""
+        return {
+            # TLS says goodbye for a while after the last answer; plain HTTP does not
+            "timeout_on_exit": 0 if (self.settings.url or "").startswith("http:") else 250,
+            "enableRateLimit": self.settings.name != "simulated",
+            "timeout": round(self.settings.request_timeout_seconds * 1000),
+            "options": dict(self.dialect.options),
+        }
 
     async def __aenter__(self) -> Self:
         """Load what the venue lists."""

@@ -15,6 +15,9 @@ _NAMED = re.compile(
     r"(['\"]?\s*[=:]\s*['\"]?)[^\s&'\",;}\])]+"
 )
 
+_LISTEN_KEY = re.compile(r"(/ws/)[A-Za-z0-9_-]{12,}(?![\w@-])")
+"""A key to listen with in an address: Binance's test networks have it there; streams have an `@`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -63,4 +66,4 @@ def scrub(text: str, credentials: Credentials | None = None) -> str:
         for value in (credentials.secret, credentials.key, credentials.passphrase):
             if value:
                 text = text.replace(value, "***")
-    return _NAMED.sub(r"\1\2***", text)
+    return _LISTEN_KEY.sub(r"\1***", _NAMED.sub(r"\1\2***", text))

@@ -37,9 +37,14 @@ class Dispatch:
         answer: Answer = await self._carry_out(words, ask, Errand(priority), changes=False)
         return answer
 
-    async def find(self, words: str, ask: Callable[[], Awaitable[Answer | None]]) -> Answer | None:
+    async def find(
+        self,
+        words: str,
+        ask: Callable[[], Awaitable[Answer | None]],
+        priority: Priority = Priority.URGENT,
+    ) -> Answer | None:
         """Ask for something that may not exist; None if the venue says so."""
-        errand = Errand(Priority.URGENT)
+        errand = Errand(priority)
         answer: Answer | None = await self._carry_out(words, ask, errand, changes=False, gone=True)
         return answer
 
@@ -75,7 +80,7 @@ class Dispatch:
             try:
                 return await ask()
             except asyncio.CancelledError:
-                if not (changes and errand.sent):
+                if not (changes and errand.sends):
                     raise
                 failure = AmbiguousError(
                     f"{self._name}: nobody waited for the answer after it was asked to {words}; ask before "

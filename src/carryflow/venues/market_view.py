@@ -11,7 +11,7 @@ from carryflow.core.leg import Leg
 from carryflow.execution.market import Book, Level, Mark
 from carryflow.execution.ports import Clock
 from carryflow.venues.accounts.known import ACCOUNTS
-from carryflow.venues.budget import RequestBudget
+from carryflow.venues.budget import Priority, RequestBudget
 from carryflow.venues.connection import VenueConnection, together
 from carryflow.venues.dispatch import Dispatch
 from carryflow.venues.settings import VenueSettings
@@ -49,8 +49,16 @@ class RestMarketView:
     What an answer shows was so when it was asked for at the earliest: that is its `seen_ms`.
     """
 
-    def __init__(self, connection: VenueConnection, quote: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        connection: VenueConnection,
+        quote: str,
+        clock: Clock,
+        priority: Priority = Priority.QUESTION,
+    ) -> None:
+        """Ask over a connection; `priority` is how urgent that is where not all can be asked."""
         self._connection = connection
+        self._priority = priority
         name = connection.settings.name
         self._dispatch = Dispatch(name, ACCOUNTS[name].codes)
         self._exchange = connection.exchange
@@ -133,7 +141,7 @@ class RestMarketView:
         """Ask once; what the venue refuses of a market that it lists may be otherwise the next time."""
         refusal: RejectedError
         try:
-            return await self._dispatch.read(f"look at {args[0]}", partial(call, *args))
+            return await self._dispatch.read(f"look at {args[0]}", partial(call, *args), self._priority)
         except RejectedError as error:
             refusal = error
         raise RetryableError(str(refusal))

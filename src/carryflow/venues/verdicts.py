@@ -10,6 +10,7 @@
 | asked too often, too late (429, −1003, −1015, −1021 ...), in maintenance | Retryable | Retryable |
 | any other refusal, a wrong signature or key (−1022, −2015 ...) with them | Rejected | Rejected |
 | banned (418) | Rejected | Rejected |
+| anything, of the second request of one errand | as above | Ambiguous: the first may have done it |
 """
 
 import json
@@ -59,7 +60,11 @@ def codes_in(body: str) -> frozenset[str]:
 
 def is_gone(error: Exception, errand: Errand, codes: Codes) -> bool:
     """Say whether the venue answered that there is no such order."""
-    return isinstance(error, ccxt.OrderNotFound) or (_is_refusal(errand) and bool(_said(errand) & codes.gone))
+    said, text = _said(errand), errand.body.lower()
+    if any(code in said and words not in text for code, words in codes.gone_with.items()):
+        return False
+    told = _is_refusal(errand) and bool(said & (codes.gone | codes.gone_with.keys()))
+    return told or isinstance(error, ccxt.OrderNotFound)
 
 
 class _Outcome(Enum):
@@ -96,6 +101,9 @@ def verdict(error: Exception, errand: Errand, codes: Codes, words: str, *, chang
         words: who failed at what, for the message; without secrets.
         changes: whether the request was to change something at the venue.
     """
+    done = errand.status is not None and errand.status < 400 and isinstance(error, CarryflowError)
+    if changes and (errand.sends > 1 or done):
+        return AmbiguousError(f"{words}; {_Outcome.UNCLEAR.value}")
     if isinstance(error, CarryflowError):
         return error
     if isinstance(error, ccxt.BadSymbol):
@@ -108,7 +116,7 @@ def _outcome(error: Exception, errand: Errand, codes: Codes) -> _Outcome:
     """Return what a failure tells; the first row that fits counts."""
     said = _said(errand)
     ours = not isinstance(error, ccxt.BaseError)
-    left = errand.sent and not isinstance(error.__cause__, _NEVER_LEFT)
+    left = errand.sends > 0 and not isinstance(error.__cause__, _NEVER_LEFT)
     rows = (
         (not left and (ours or isinstance(error, ccxt.OperationFailed)), _Outcome.NOT_SENT),
         (not left, _Outcome.NOT_SENDABLE),

@@ -1,19 +1,23 @@
 """The commands over an engine's journal: what they print, what they write, and what they refuse."""
 
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from carryflow.cli.app import app, console
+from carryflow.cli.trading import flatten as flattening
 from carryflow.cli.trading.beside import plan_beside, wallets
+from carryflow.cli.trading.origin import Origin
 from carryflow.cli.trading.place import Place
-from carryflow.cli.trading.preparation import BESIDE
-from carryflow.core.errors import CarryflowError, RegistryError, SettingsError
+from carryflow.core.errors import CarryflowError, RegistryError, RetryableError, SettingsError
+from carryflow.execution.books import Books
 from carryflow.execution.intents import Action, Decision, Intent, client_order_id
 from carryflow.execution.journal import Journal
 from carryflow.execution.kill import KillSwitch, Level
@@ -27,6 +31,7 @@ from carryflow.execution.orders import (
     Side,
     TimeInForce,
 )
+from carryflow.execution.reading import JournalReader
 from carryflow.execution.records import (
     Alert,
     Identity,
@@ -65,9 +70,9 @@ def carryflow(tmp_path: Path) -> Command:
     return run
 
 
-def begin(home: Path, mode: Mode = Mode.SANDBOX) -> Journal:
+def begin(home: Path, mode: Mode = Mode.SANDBOX, venue: str = "simulated") -> Journal:
     """Write down two coins, one of which has bought its spot leg."""
-    identity = Identity(mode, "simulated", "USDT", ("BTC", "ETH"), Decimal(20_000), 0.5, OPENED_MS)
+    identity = Identity(mode, venue, "USDT", ("BTC", "ETH"), Decimal(20_000), 0.5, OPENED_MS)
     journal = Journal.open(home / "execution" / mode.value / "journal.db", identity)
     money = {"USDT": Decimal(10_000)}
     half = (Decimal(5_000), Decimal(5_000))
@@ -129,7 +134,7 @@ def test_status_works_while_an_engine_holds_the_journal(carryflow: Command, tmp_
 def test_positions_are_those_of_the_books(carryflow: Command, home: Path) -> None:
     rows = {line.split()[0]: line.split()[1:] for line in carryflow("positions").splitlines() if line.strip()}
     assert rows["BTC"][:7] == ["25", "0", "25", "102", "+50.75%", "10,048.75", "+48.75"]
-    assert rows["ETH"][:7] == ["0", "0", "0", "102", "+0.00%", "10,000.00", "+0.00"]
+    assert rows["ETH"][:7] == ["0", "0", "0", "102", "0", "10,000.00", "0"]
     assert rows["all"][:2] == ["20,048.75", "+48.75"]
 
 
@@ -199,10 +204,125 @@ def test_a_person_asks_the_engine_to_trade_a_coin_again(carryflow: Command, home
         "resume", "BTC", "--reason", "sold by hand"
     )
     place = Place(Mode.SANDBOX, home / "execution" / "sandbox")
-    assert list(place.requests()) == [("BTC", "sold by hand")]
-    assert list(place.requests()) == []
+    (request,) = place.requests()
+    assert (request.ticker, request.reason) == ("BTC", "sold by hand")
+    request.file.write_text("{")
+    assert place.requests() == []
+    assert not request.file.exists()
+    assert "ETH is not blocked" in carryflow("resume", "ETH")
+    assert place.requests() == []
     with pytest.raises(SettingsError, match="DOGE is none of the coins that are traded here: BTC, ETH"):
         carryflow("resume", "DOGE")
+
+
+def test_flatten_folds_the_books_anew_only_when_the_running_engine_has_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, folds, looks = Place(Mode.SANDBOX, tmp_path / "execution" / "sandbox"), [], []
+
+    def pause(_: float) -> None:
+        looks.append(len(folds))
+        if len(looks) == 5:  # the engine sells what it holds
+            price = Decimal(100)
+            fill = Fill(
+                "8", None, "71", "spot", "BTC", Side.SELL, Decimal(25), price, Decimal(0), "USDT", False,
+                OPENED_MS + 8_000,
+            )  # fmt: skip
+            journal.record_fills([fill])
+            journal.record_pair(PairRecord("BTC", "idle", None))
+
+    def fold(journal: JournalReader) -> Books:
+        folds.append(journal)
+        return plain(journal)
+
+    plain = Books.fold
+    monkeypatch.setattr(Books, "fold", fold)
+    monkeypatch.setattr(flattening, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
+    with begin(tmp_path) as journal:
+        assert flattening._await_flat(place, patience=60.0) == []
+    assert looks == [1] * 5
+    assert len(folds) == 2
+
+
+def test_flatten_does_not_wait_for_an_engine_that_has_ended(home: Path) -> None:
+    place = Place(Mode.SANDBOX, home / "execution" / "sandbox")
+    assert flattening._await_flat(place, patience=60.0) == ["BTC 25 spot, 0 perpetual", "BTC is halted"]
+
+
+def test_an_order_without_an_end_and_coins_without_a_price_are_not_closed(tmp_path: Path) -> None:
+    place = Place(Mode.SANDBOX, tmp_path / "execution" / "sandbox")
+    identity = Identity(Mode.SANDBOX, "simulated", "USDT", ("BTC",), Decimal(1_000), 0.5, OPENED_MS)
+    with Journal.open(place.journal, identity) as journal:
+        money = {"USDT": Decimal(1_000)}
+        wallets = Balances(money, money, Decimal(0), Decimal(0), Decimal(0), OPENED_MS)
+        journal.record_opening(Opening(wallets, {"BTC": (Decimal(1_000), Decimal(0))}))
+        price, qty = Decimal(100), Decimal("0.01")
+        intent = Intent(INTENT, DECISION, "BTC", Action.OPEN, qty, price, price, price, OPENED_MS)
+        request = OrderRequest(NAME, "spot", "BTC", Side.BUY, qty, price, TimeInForce.IOC)
+        order = OrderRecord(request, INTENT, 0, Purpose.LEAD, price, OPENED_MS + 6_000, OPENED_MS)
+        journal.record_intent(intent, PairRecord("BTC", "idle", INTENT), [order])
+        assert flattening._open_positions(place) == [f"BTC spot order {NAME} without an end"]
+        fill = Fill(
+            "7", None, "70", "spot", "BTC", Side.BUY, qty, price, Decimal(0), "USDT", False, OPENED_MS
+        )
+        journal.record_fills([fill])
+        assert flattening._open_positions(place)[0] == "BTC 0.01 spot, 0 perpetual"
+
+
+def test_flatten_knows_the_address_from_the_journal_and_refuses_another(
+    carryflow: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARRYFLOW_API_KEY", "a")
+    monkeypatch.setenv("CARRYFLOW_API_SECRET", "b")
+    begin(tmp_path, venue="simulated http://127.0.0.1:9, synthetic-0a").close()
+    switch = tmp_path / "execution" / "sandbox" / "kill.json"
+    for other in (("--venue", "okx"), ("-o", "venue.url=http://127.0.0.1:10")):
+        with pytest.raises(SettingsError, match=r"is of simulated http://127.0.0.1:9, synthetic-0a, not of"):
+            carryflow("flatten", *other)
+    assert not switch.exists()
+    with pytest.raises(RetryableError, match=r"127\.0\.0\.1:9"):
+        carryflow("flatten", "-o", "venue.retries=0")
+    assert switch.exists()
+
+
+def test_the_journal_of_an_account_that_still_exists_is_not_put_aside(
+    carryflow: Command, tmp_path: Path
+) -> None:
+    begin(tmp_path, Mode.PAPER, "simulated http://127.0.0.1:9, synthetic-0a").close()
+    with pytest.raises(
+        SettingsError, match=r"name that with -o venue.url=http://127.0.0.1:9, or another home"
+    ):
+        carryflow("paper", "--policy", "flat")
+    begin(tmp_path, Mode.SANDBOX, "binance").close()
+    with pytest.raises(SettingsError, match="name that with --venue binance, or another home"):
+        carryflow("trade", "--sandbox", "--policy", "flat")
+    assert not list(tmp_path.glob("execution/*/past"))
+
+
+def test_parity_against_another_tape_is_refused_before_anything_is_fetched(
+    carryflow: Command, tmp_path: Path
+) -> None:
+    begin(tmp_path, venue="simulated, beside, recorded-0a").close()
+    with pytest.raises(SettingsError, match="name the tape recorded-0a with --tape"):
+        carryflow("parity", "-o", "exchange.synthetic.hours=300")
+    assert not (tmp_path / "execution" / "sandbox" / "market").exists()
+
+
+def test_parity_of_a_real_venue_asks_that_venue() -> None:
+    asked = Origin.parse("bybit").settings(resolve())
+    assert (asked.venue.name, asked.venue.url) == ("bybit", None)
+    with pytest.raises(SettingsError, match="this journal is of bybit, not of okx;"):
+        Origin.parse("bybit").settings(resolve(overrides=["venue.name=okx"]))
+
+
+def test_what_a_person_wrote_is_printed_as_it_is(carryflow: Command, tmp_path: Path) -> None:
+    with begin(tmp_path) as journal:
+        journal.record_alert(Alert(OPENED_MS + 8_000, Severity.INFO, "BTC", "resumed: [/red] [bold]x"))
+        journal.record_pair(PairRecord("BTC", "halted", None, "see [/red]"))
+    assert "resumed: [/red] [bold]x" in carryflow("journal")
+    said = carryflow("status")
+    assert "info BTC: resumed: [/red] [bold]x" in said
+    assert "see [/red]" in said
 
 
 def test_a_journal_is_put_aside_whole(home: Path) -> None:
@@ -259,8 +379,18 @@ def test_a_sandbox_that_is_named_needs_a_key_from_the_environment(
     assert "very secret" not in str(refusal.value)
 
 
+def test_all_that_real_money_lacks_is_named_at_once(
+    carryflow: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CARRYFLOW_API_KEY", raising=False)
+    with pytest.raises(SettingsError, match=r"execution\.live is false.*CARRYFLOW_API_KEY"):
+        carryflow("trade", "--live", "--venue", "binance")
+
+
 def test_positions_of_an_exchange_that_ended_are_nowhere(carryflow: Command, tmp_path: Path) -> None:
-    identity = Identity(Mode.SANDBOX, BESIDE, "USDT", ("BTC",), Decimal(1_000), 0.5, OPENED_MS)
+    identity = Identity(
+        Mode.SANDBOX, str(Origin("simulated", beside=True)), "USDT", ("BTC",), Decimal(1_000), 0.5, OPENED_MS
+    )
     Journal.open(tmp_path / "execution" / "sandbox" / "journal.db", identity).close()
     with pytest.raises(SettingsError, match="nothing is held anywhere"):
         carryflow("flatten")

@@ -10,10 +10,11 @@ import pytest
 
 from carryflow.core.account import Column, residual
 from carryflow.core.errors import InvariantBroken
-from carryflow.execution.books import Books, PairBook
+from carryflow.execution.books import Books
 from carryflow.execution.intents import Intent
 from carryflow.execution.journal import Journal
 from carryflow.execution.orders import Fill, FundingPayment, OrderReport, Side, TransferReport, Wallet
+from carryflow.execution.pair_book import PairBook
 from carryflow.execution.records import (
     BookedFill,
     Event,
@@ -251,10 +252,36 @@ def test_funding_that_is_told_when_its_position_is_gone_is_booked() -> None:
 
 
 @pytest.mark.parametrize(("leg", "asset"), [("spot", "BNB"), ("perp", "BTC")])
-def test_a_fee_in_a_third_coin_stops_the_books_and_says_what_to_switch_off(leg: str, asset: str) -> None:
+def test_a_fee_in_a_third_coin_is_paid_from_neither_of_our_wallets(leg: str, asset: str) -> None:
     books = Books("USDT", {"BTC": (D(10_000), D(10_000))})
-    with pytest.raises(InvariantBroken, match="switch off paying fees in another coin"):
-        books.apply(trade(leg, "0.1", "50000", "0.01", asset, 10))
+    books.apply(trade(leg, "0.1", "50000", "0.01", asset, 10))
+    assert books.pairs["BTC"].delta_base == D("0.1")
+    assert books.parts["fees"] == 0.0
+    assert books.spot_cash == D(10_000) - (D(5_000) if leg == "spot" else 0)
+    assert books.futures_wallet == 10_000.0
+
+
+def test_of_many_prices_the_last_of_each_coin_are_folded_and_come_to_the_same(
+    journal: Journal, opening: Opening, order: Orders, fill: Fills
+) -> None:
+    journal.record_opening(opening)
+    whole = Books("USDT", opening.allotment)
+    for n, price in enumerate((49_000, 52_000, 51_000)):
+        at_ms = 2_000 + 100 * n
+        values = [
+            Valuation(at_ms, ticker, D(price), D(price + 10), D(price + 5)) for ticker in ("BTC", "ETH")
+        ]
+        journal.record_statement(Statement(at_ms, opening.balances, (), D(20_000)), values)
+        journal.record_fills(
+            [fill(order(), f"s{n}", ts_ms=at_ms + 50), fill(order("perp"), f"p{n}", ts_ms=at_ms)]
+        )
+    whole.apply_all(journal.events())
+    folded = Books.fold(journal)
+    assert len(journal.valuations()) == 6
+    assert len(journal.last_valuations()) == 2
+    assert folded.equity == pytest.approx(whole.equity, abs=1e-8)
+    assert folded.parts == pytest.approx(whole.parts, abs=1e-8)
+    assert np.allclose(folded.pairs["BTC"].account, whole.pairs["BTC"].account, rtol=0.0, atol=1e-8)
 
 
 def test_a_ledger_that_differs_from_the_trades_is_found_at_the_next_trade() -> None:

@@ -371,6 +371,28 @@ def test_events_come_in_the_order_of_the_venue_not_of_their_arrival(
     assert len(list(journal.events(since_ms=850))) == 2
 
 
+def test_the_first_statement_since_an_instant_is_found_without_reading_the_others(
+    journal: Journal, opening: Opening
+) -> None:
+    said = [Statement(at_ms, opening.balances, (), Decimal(at_ms), at_ms) for at_ms in (800, 900, 950)]
+    for statement in said:
+        journal.record_statement(statement)
+    assert [journal.first_statement(since_ms) for since_ms in (0, 801, 951)] == [said[0], said[1], None]
+
+
+def test_what_was_stated_more_than_a_day_ago_is_kept_once_an_hour(journal: Journal, opening: Opening) -> None:
+    hour_ms, minute_ms = 3_600_000, 60_000
+    told = range(1_000, 1_000 + 26 * hour_ms, 10 * minute_ms)
+    for at_ms in told:
+        prices = [Valuation(at_ms, ticker, Decimal(1), Decimal(1), Decimal(1)) for ticker in ("BTC", "ETH")]
+        journal.record_statement(Statement(at_ms, opening.balances, (), Decimal(1)), prices)
+    old = [at_ms for at_ms in told if at_ms < hour_ms]
+    kept = [old[0], *told[len(old) :]]
+    assert [statement.ts_ms for statement in journal.statements()] == kept
+    assert [value.ts_ms for value in journal.valuations() if value.ticker == "BTC"] == kept
+    assert [value.ts_ms for value in journal.valuations() if value.ticker == "ETH"] == kept
+
+
 def test_a_disk_that_refuses_is_an_error_that_stops_the_engine(journal: Journal, leading: PairRecord) -> None:
     journal.record_pair(leading)
     journal._db.execute("PRAGMA max_page_count = 1")

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,22 @@ def test_of_two_who_ask_the_one_who_asks_for_more_is_heard(path: Path) -> None:
     flatten = switch.set(Level.FLATTEN, "fire", "person", 1)
     assert switch.set(Level.PAUSE, "holidays", "person", 2) == flatten
     assert KillSwitch(path).current() == flatten
+
+
+def test_who_asks_for_less_at_the_same_moment_does_not_write_over_who_asks_for_more(path: Path) -> None:
+    """A look at the switch that is held up must not be overtaken before it is acted on."""
+
+    class SlowSwitch(KillSwitch):
+        def current(self) -> Kill:
+            known = super().current()
+            rushing.start()
+            rushing.join(0.2)
+            return known
+
+    rushing = threading.Thread(target=KillSwitch(path).set, args=(Level.FLATTEN, "fire", "person", 2))
+    SlowSwitch(path).set(Level.PAUSE, "holidays", "person", 1)
+    rushing.join()
+    assert KillSwitch(path).level() is Level.FLATTEN
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"level": "SLEEP"}', '{"level": "PAUSE"}', "\x00"])

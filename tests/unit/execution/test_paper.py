@@ -1,7 +1,7 @@
 """The imagined venue fills, charges and refuses as a real one does, and sends nothing."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 from carryflow.core.costs import CostSettings
-from carryflow.core.errors import AmbiguousError, RejectedError, RetryableError, UnknownTickerError
+from carryflow.core.errors import (
+    AmbiguousError,
+    MarketDataError,
+    RejectedError,
+    RetryableError,
+    UnknownTickerError,
+)
 from carryflow.core.instrument import ContractType, Instrument
 from carryflow.execution.books import Books
 from carryflow.execution.intents import Intent
@@ -19,7 +25,15 @@ from carryflow.execution.market import Book, Mark
 from carryflow.execution.orders import OrderRequest, OrderStatus, Side, TimeInForce, Wallet
 from carryflow.execution.paper import PaperVenue
 from carryflow.execution.ports import TradingVenue
-from carryflow.execution.records import Identity, Opening, OrderRecord, PairRecord, Purpose
+from carryflow.execution.records import (
+    Alert,
+    Identity,
+    Opening,
+    OrderRecord,
+    PairRecord,
+    Purpose,
+    Statement,
+)
 
 D = Decimal
 HOUR_MS = 3_600_000
@@ -237,6 +251,20 @@ def test_a_market_that_is_not_seen_fills_nothing_and_may_be_asked_again(
         venue.instrument("spot", "DOGE")
 
 
+@pytest.mark.parametrize("silent", ["book", "mark"])
+def test_a_market_with_an_empty_side_fills_nothing_and_may_be_asked_again(
+    venue: PaperVenue, market: Market, monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    async def empty(*asked: Any) -> Any:
+        raise MarketDataError("nobody buys")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(market, silent, empty)
+        with pytest.raises(RetryableError, match="nobody buys"):
+            run(venue.submit(ask("a", "perp", "-1", "99.9"), 9_999))
+    assert run(venue.submit(ask("a", "perp", "-1", "99.9"), 9_999)).filled == 1
+
+
 @pytest.mark.pitfall("P02")
 @pytest.mark.parametrize("side", [1, -1])
 def test_funding_is_settled_once_at_its_instant_and_a_positive_rate_debits_longs(
@@ -306,16 +334,14 @@ def test_a_margin_that_is_gone_closes_the_position_and_leaves_no_debt(
     assert run(venue.balances()).futures == 0
 
 
-def journalled(
-    journal: Journal, order: Callable[..., OrderRecord], intent: Intent, request: OrderRequest
-) -> None:
+def journalled(journal: Journal, intent: Intent, request: OrderRequest) -> None:
     record = OrderRecord(request, intent.intent_id, 0, Purpose.LEAD, D(100), 9_999, 1_000)
     journal.record_intent(intent, PairRecord("BTC", "leading", intent.intent_id), [record])
 
 
 @pytest.mark.pitfall("P12")
 def test_a_venue_that_is_resumed_holds_what_the_journal_knows_and_nothing_else(
-    tmp_path: Path, identity: Identity, market: Market, order: Callable[..., OrderRecord], intent: Intent
+    tmp_path: Path, identity: Identity, market: Market, intent: Intent
 ) -> None:
     money = replace(identity, tickers=("BTC",), capital_quote=D(2_000))
     with Journal.open(tmp_path / "paper.db", money) as journal:
@@ -327,7 +353,7 @@ def test_a_venue_that_is_resumed_holds_what_the_journal_knows_and_nothing_else(
             ask("a", "spot", "2", "100.2"),
             ask("b", "perp", "-4", "99.8", TimeInForce.GTC),
         ):
-            journalled(journal, order, intent, request)
+            journalled(journal, intent, request)
             journal.record_report(run(venue.submit(request, 9_999)), 1_000)
         market.at_ms = 8 * HOUR_MS
         market.show("perp", "99.7", "99.8")
@@ -336,7 +362,7 @@ def test_a_venue_that_is_resumed_holds_what_the_journal_knows_and_nothing_else(
         known = run(venue.balances()), run(venue.positions()), run(venue.open_orders())
 
         unknown = ask("c", "spot", "1", "100.2")  # sent, and the engine died before it could write the answer
-        journalled(journal, order, intent, unknown)
+        journalled(journal, intent, unknown)
         run(venue.submit(unknown, 8 * HOUR_MS))
 
         resumed = PaperVenue.resume(journal, market, INSTRUMENTS, COSTS, market)
@@ -347,3 +373,25 @@ def test_a_venue_that_is_resumed_holds_what_the_journal_knows_and_nothing_else(
         assert run(resumed.funding_payments(0)) == run(venue.funding_payments(0))
         assert run(resumed.transfer(D(1), Wallet.SPOT)).transfer_id == "paper-2"
         assert Books.fold(journal).spot_cash == known[0].spot["USDT"]
+
+
+@pytest.mark.pitfall("P05")
+@pytest.mark.parametrize(("hours", "told"), [(0.5, 0), (9.0, 1)])
+def test_funding_that_came_due_while_nothing_ran_is_not_settled_and_that_is_said(
+    tmp_path: Path, identity: Identity, market: Market, intent: Intent, hours: float, told: int
+) -> None:
+    money = replace(identity, tickers=("BTC",), capital_quote=D(2_000))
+    with Journal.open(tmp_path / "paper.db", money) as journal:
+        venue = PaperVenue.resume(journal, market, INSTRUMENTS, COSTS, market)
+        balances = run(venue.balances())
+        journal.record_opening(Opening(balances, {"BTC": (D(1_000), D(1_000))}))
+        request = ask("b", "perp", "-1", "99.8")
+        journalled(journal, intent, request)
+        journal.record_report(run(venue.submit(request, 9_999)), 1_000)
+        journal.record_statement(Statement(1_000, balances, (), D(2_000)))
+        market.at_ms += round(hours * HOUR_MS)
+        alerts: list[Alert] = []
+        resumed = PaperVenue.resume(journal, market, INSTRUMENTS, COSTS, market, alerts.append)
+        assert run(resumed.funding_payments(0)) == []
+        assert len(alerts) == told
+        assert all("-1 BTC" in alert.words and "is not settled" in alert.words for alert in alerts)

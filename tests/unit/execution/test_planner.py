@@ -137,20 +137,31 @@ def test_a_book_without_enough_coins_costs_more_than_any_other() -> None:
 @pytest.mark.pitfall("P06")
 def test_a_limit_stays_within_the_bound_of_the_mid_and_the_band_of_the_mark() -> None:
     market = instrument(ContractType.LINEAR, "0.001", "50")
-    mark = Mark("BTC", D(99), None, None, None, 0)
-    assert worst_price(market, Side.BUY, D(100), 80.0, None, 100.0) == D("100.8")
-    assert worst_price(market, Side.BUY, D(100), 80.0, mark, 100.0) == D("99.9")
-    assert worst_price(market, Side.SELL, D(100), 80.0, mark, 100.0) == D("99.2")
-    assert worst_price(market, Side.SELL, D(100), 300.0, mark, 100.0) == D("98.1")
+    assert worst_price(market, Side.BUY, D(100), 80.0, D(100), 100.0) == D("100.8")
+    assert worst_price(market, Side.BUY, D(100), 80.0, D(99), 100.0) == D("99.9")
+    assert worst_price(market, Side.SELL, D(100), 80.0, D(99), 100.0) == D("99.2")
+    assert worst_price(market, Side.SELL, D(100), 300.0, D(99), 100.0) == D("98.1")
+
+
+@pytest.mark.pitfall("P06")
+def test_spot_prices_are_held_against_the_index_or_their_own_book_and_never_against_the_mark() -> None:
+    apart = seen(mark="76")  # a perpetual may trade far below spot
+    assert (apart.anchor("spot"), apart.anchor("perp")) == (100, 76)
+    with_index = replace(apart, mark=Mark("BTC", D(76), D(99), None, None, 0))
+    assert with_index.anchor("spot") == 99
+    unmarked = replace(apart, mark=None)
+    assert (unmarked.anchor("spot"), unmarked.anchor("perp")) == (100, 100)
 
 
 def test_a_price_below_every_tick_is_an_error() -> None:
     coarse = instrument(ContractType.LINEAR, "0.001", "50", tick="10")
     with pytest.raises(MarketDataError, match="tick of 10"):
-        worst_price(coarse, Side.BUY, D(5), 20.0, None, 100.0)
+        worst_price(coarse, Side.BUY, D(5), 20.0, D(5), 100.0)
 
 
 def test_what_rests_stands_on_its_own_side_of_the_book() -> None:
     market = instrument(ContractType.SPOT, "0.001", "5")
-    assert resting_price(market, Side.BUY, book("spot")) == D("99.9")
-    assert resting_price(market, Side.SELL, replace(book("spot"), asks=((D("100.13"), D(1)),))) == D("100.2")
+    assert resting_price(market, Side.BUY, book("spot"), D(100), 100.0) == D("99.9")
+    assert resting_price(market, Side.BUY, book("spot"), D(98), 100.0) == D("98.9")
+    higher = replace(book("spot"), asks=((D("100.13"), D(1)),))
+    assert resting_price(market, Side.SELL, higher, D(100), 100.0) == D("100.2")

@@ -199,6 +199,20 @@ def test_every_level_of_the_kill_switch_keeps_risk_out(level: Level) -> None:
     assert broken(replace(CALM, level=level)) == [Limit.KILL_SWITCH]
 
 
+def test_what_orders_on_their_way_may_come_to_counts_like_a_position() -> None:
+    """8 000 are left of 15 000: of the other coin 3 000 are held, and 7 000 are on their way to be."""
+    waiting = Exposure(D(300), D(-300), D(10), D("0.1"), promised=D(700))
+    situation = replace(CALM, exposures={**CALM.exposures, "ETH": waiting})
+    assert broken(situation, replace(OPEN, target_base=D(80))) == []
+    assert broken(situation, replace(OPEN, target_base=D("80.01"))) == [Limit.TOTAL_NOTIONAL]
+    less = replace(CALM, exposures={**CALM.exposures, "ETH": replace(waiting, perp_qty=D(-750))})
+    assert broken(less, replace(OPEN, target_base=D("75.01"))) == [Limit.TOTAL_NOTIONAL]
+
+
+def test_a_venue_that_tells_nothing_is_given_no_more_risk() -> None:
+    assert broken(replace(CALM, out_of_date=True)) == [Limit.OUT_OF_DATE]
+
+
 @pytest.mark.pitfall("P14")
 def test_a_blocked_coin_takes_no_risk_and_says_why() -> None:
     situation = replace(CALM, exposures=exposures(blocked="liquidated"))
@@ -208,22 +222,36 @@ def test_a_blocked_coin_takes_no_risk_and_says_why() -> None:
     assert judge(DECISION, replace(OPEN, ticker="ETH"), [], situation, LIMITS) == ()
 
 
-def test_no_order_is_priced_outside_of_the_band_not_even_one_that_closes() -> None:
+def test_no_order_is_priced_worse_than_the_band_not_even_one_that_closes() -> None:
     for price, expected in (
         ("100.99", []),
         ("101", []),
         ("101.01", [Limit.PRICE_BAND]),
         ("99.01", []),
-        ("99", []),
-        ("98.99", [Limit.PRICE_BAND]),
+        ("98.99", []),
+        ("1", []),
     ):
         for action in Action:
             intent = replace(OPEN, action=action)
             found = judge(DECISION, intent, [leg(), leg(price, "perp")], CALM, LIMITS)
             assert [breach.limit for breach in found] == expected
     assert judge(DECISION, OPEN, [leg("102")], CALM, LIMITS)[0].words == (
-        "buy spot BTC at 102 is 200.0 bp from the mark 100"
+        "buy spot BTC at 102 is 200.0 bp worse than the mark 100"
     )
+    for price, expected in (("99", []), ("98.99", [Limit.PRICE_BAND]), ("101.01", []), ("500", [])):
+        sale = replace(leg(price, "perp"), side=Side.SELL)
+        assert [breach.limit for breach in judge(DECISION, OPEN, [sale], CALM, LIMITS)] == expected
+
+
+@pytest.mark.pitfall("P06")
+def test_the_band_of_spot_orders_lies_around_the_spot_price_and_not_around_the_mark() -> None:
+    apart = replace(CALM, exposures={"BTC": replace(CALM.exposures["BTC"], spot=D(124))})
+    close = replace(OPEN, action=Action.CLOSE)
+    assert judge(DECISION, close, [leg("123"), leg("100", "perp")], apart, LIMITS) == ()
+    sale = replace(leg("100"), side=Side.SELL)
+    found = judge(DECISION, close, [sale, leg("123", "perp")], apart, LIMITS)
+    assert [breach.limit for breach in found] == [Limit.PRICE_BAND, Limit.PRICE_BAND]
+    assert "worse than the spot price 124" in found[0].words
 
 
 WORST = replace(
@@ -240,6 +268,7 @@ WORST = replace(
     seen_ms=0,
     skew_ms=9_999,
     quote_price=D("0.5"),
+    out_of_date=True,
 )
 
 

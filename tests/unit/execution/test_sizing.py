@@ -24,9 +24,8 @@ Markets = Callable[..., PairMarkets]
 
 def instrument(kind: ContractType, lot: str, least: str, size: str = "1") -> Instrument:
     settle = "USDT" if kind is not ContractType.INVERSE else "BTC"
-    return Instrument(
-        "binance", "BTC/USDT", "BTC", kind, "BTC", "USDT", settle, D(size), D("0.01"), D(lot), D(lot), D(least)
-    )
+    names = ("binance", "BTC/USDT", "BTC", kind, "BTC", "USDT", settle)
+    return Instrument(*names, D(size), D("0.01"), D(lot), D(lot), D(least))
 
 
 def markets(spot_lot: str = "0.00001", perp_lot: str = "0.001", perp_size: str = "1") -> PairMarkets:

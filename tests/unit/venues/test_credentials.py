@@ -39,6 +39,7 @@ def test_what_is_missing_is_named_and_what_is_there_is_not(
         "{'X-MBX-APIKEY': '5ecre7', 'Content-Type': 'text'}",
         '{"OK-ACCESS-PASSPHRASE":"5ecre7"}',
         "wss://fstream/private/ws?listenKey=5ecre7&x=1",
+        "wss://demo-fstream.binance.com/ws/5ecre7abc123XYZ",
         "Authorization: deri-hmac-sha256 id=1,ts=2,sig=5ecre7,nonce=3",
         "X-BAPI-SIGN: 5ecre7",
         "client_secret=5ecre7",
@@ -52,7 +53,8 @@ def test_what_is_named_as_a_secret_is_taken_out_of_a_text(text: str) -> None:
 def test_what_is_a_secret_is_taken_out_wherever_it_stands() -> None:
     mine = Credentials("k3y", "53cret", "pa55")
     assert scrub("k3y/53cret: pa55", mine) == "***/***: ***"
-    assert scrub("symbol=BTCUSDT&side=BUY", mine) == "symbol=BTCUSDT&side=BUY"
+    for harmless in ("symbol=BTCUSDT&side=BUY", "wss://fstream.binance.com/ws/btcusdt@markPrice@1s"):
+        assert scrub(harmless, mine) == harmless
 
 
 def test_an_exchange_is_signed_in_with_the_three_parts() -> None:

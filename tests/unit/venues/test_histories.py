@@ -51,7 +51,7 @@ def test_every_row_of_a_range_comes_once(
 
 @pytest.mark.parametrize("newest_first", [False, True])
 def test_rows_of_one_instant_that_two_pages_share_come_once(newest_first: bool) -> None:
-    rows = [Row(5, "a"), Row(7, "b"), Row(7, "c"), Row(7, "d"), Row(9, "e")]
+    rows = [Row(3, "z"), Row(5, "a"), Row(7, "b"), Row(7, "c"), Row(7, "d"), Row(9, "e"), Row(9, "f")]
     found, _ = collect(rows, Pages(4, newest_first=newest_first), (0, 10))
     assert sorted(found) == rows
 

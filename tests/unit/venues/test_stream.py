@@ -78,6 +78,21 @@ def test_a_feed_is_as_old_as_its_oldest_market_whatever_its_orders_do() -> None:
     assert FeedHealth((book.health(), mark.health())).live
 
 
+def test_orders_are_there_once_they_are_subscribed_to_and_again_after_a_loss() -> None:
+    orders = channel(StreamKind.ORDERS)
+    for lost in (StreamState.RECONNECTING, StreamState.CLOSED):
+        orders.subscribe()
+        assert (orders.health().state, orders.updates) == (StreamState.LIVE, 0)
+        orders.lose(lost, "gone")
+    orders.subscribe()
+    assert orders.health().state is StreamState.CLOSED
+
+
+def test_the_connection_that_streams_waits_for_rest_as_long_as_every_other() -> None:
+    connection = StreamConnection(VenueSettings(name="binance", request_timeout_seconds=3), FeedSettings(), 2)
+    assert connection.exchange.timeout == 3_000
+
+
 BOOK = {"bids": [[100.1, 3.0], [100.0, 0.30000001]], "asks": [[100.2, 5.0]]}
 
 
@@ -184,19 +199,30 @@ def deribit(change: int, before: int | None = None) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("exchange", "good", "bad", "anew"),
+    ("exchange", "good", "bad", "anew", "after"),
     [
         (
             ccxt.pro.bybit,
             [bybit(7, "snapshot"), bybit(8), bybit(9), bybit(1)],
             bybit(3),
             bybit(20, "snapshot"),
+            bybit(21),
         ),
-        (ccxt.pro.deribit, [deribit(7), deribit(12, 7), deribit(13, 12)], deribit(20, 19), deribit(30)),
+        (
+            ccxt.pro.deribit,
+            [deribit(7), deribit(12, 7), deribit(13, 12)],
+            deribit(20, 19),
+            deribit(30),
+            deribit(31, 30),
+        ),
     ],
 )
 def test_a_message_that_does_not_follow_the_one_before_is_a_gap_also_where_ccxt_does_not_look(
-    exchange: Any, good: list[dict[str, Any]], bad: dict[str, Any], anew: dict[str, Any]
+    exchange: Any,
+    good: list[dict[str, Any]],
+    bad: dict[str, Any],
+    anew: dict[str, Any],
+    after: dict[str, Any],
 ) -> None:
     async def main() -> None:
         venue = exchange()
@@ -212,6 +238,10 @@ def test_a_message_that_does_not_follow_the_one_before_is_a_gap_also_where_ccxt_
         with pytest.raises(ccxt.InvalidNonce, match="follows"):  # nothing follows a gap but a snapshot
             venue.handle_order_book(client, bad)
         venue.handle_order_book(client, anew)
+        venue.clients.clear()
+        other = venue.client(client.url)  # numbers that go on over a new connection prove nothing
+        with pytest.raises(ccxt.InvalidNonce, match="of another connection"):
+            venue.handle_order_book(other, after)
 
     asyncio.run(main())
 

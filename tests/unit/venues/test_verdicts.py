@@ -15,7 +15,7 @@ CODES = BinanceAccount.codes
 
 
 def answered(status: int, body: str) -> Errand:
-    return Errand(sent=True, status=status, body=body)
+    return Errand(sends=1, status=status, body=body)
 
 
 def behind(error: Exception, cause: Exception) -> Exception:
@@ -23,7 +23,7 @@ def behind(error: Exception, cause: Exception) -> Exception:
     return error
 
 
-SILENT = Errand(sent=True)
+SILENT = Errand(sends=1)
 
 CASES = {
     "nothing was sent, for want of a connection": (
@@ -87,6 +87,30 @@ CASES = {
     "name in use, futures": (
         ccxt.InvalidOrder("x"),
         answered(400, '{"code":-4116,"msg":"ClientOrderId is duplicated."}'),
+        RejectedError,
+        AmbiguousError,
+    ),
+    "5xx that repeats what an earlier answer said of the name": (
+        ccxt.ExchangeNotAvailable("x"),
+        answered(503, '{"code":-2010,"msg":"Duplicate order sent."}'),
+        RetryableError,
+        AmbiguousError,
+    ),
+    "the second request of one errand never left": (
+        behind(ccxt.ExchangeNotAvailable("x"), aiohttp.ConnectionTimeoutError("x")),
+        Errand(sends=2),
+        RetryableError,
+        AmbiguousError,
+    ),
+    "the second request of one errand came too often": (
+        ccxt.RateLimitExceeded("x"),
+        Errand(sends=2, status=429, body='{"code":-1003}'),
+        RetryableError,
+        AmbiguousError,
+    ),
+    "a ban that stopped the second request of one errand": (
+        RejectedError("banned"),
+        answered(200, "{}"),
         RejectedError,
         AmbiguousError,
     ),
@@ -158,6 +182,7 @@ def test_other_venues_answer_in_their_own_codes(
     [
         (CODES, 400, '{"code":-2013,"msg":"Order does not exist."}', True),
         (CODES, 400, '{"code":-2011,"msg":"Unknown order sent."}', True),
+        (CODES, 400, '{"code":-2011,"msg":"Order was not canceled due to cancel restrictions."}', False),
         (CODES, 503, '{"code":-2013,"msg":"Order does not exist."}', False),
         (CODES, 400, '{"code":-2013,"msg":"Order do', False),
         (BybitAccount.codes, 200, '{"retCode":110001,"retMsg":"order not exists"}', True),
@@ -168,6 +193,20 @@ def test_only_a_whole_answer_says_that_there_is_no_such_order(
     codes: Codes, status: int, body: str, gone: bool
 ) -> None:
     assert is_gone(ccxt.ExchangeError("x"), answered(status, body), codes) is gone
+
+
+def test_a_cancel_that_spot_refuses_is_no_missing_order_though_ccxt_calls_it_so() -> None:
+    restricted = answered(400, '{"code":-2011,"msg":"Order was not canceled due to cancel restrictions."}')
+    assert not is_gone(ccxt.OrderNotFound("x"), restricted, CODES)
+    assert type(verdict(ccxt.OrderNotFound("x"), restricted, CODES, "x", changes=True)) is RejectedError
+
+
+def test_an_errand_knows_only_the_answer_to_its_last_request() -> None:
+    errand = Errand()
+    errand.begin()
+    errand.end(200, "{}")
+    errand.begin()
+    assert (errand.sends, errand.status, errand.body) == (2, None, "")
 
 
 def test_an_error_names_the_way_out() -> None:

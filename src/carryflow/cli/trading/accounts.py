@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from carryflow.cli.app import app, console
 from carryflow.cli.options import Config, Override, Tape, Venue, resolve
@@ -12,8 +13,9 @@ from carryflow.core.errors import SettingsError
 
 if TYPE_CHECKING:
     from carryflow.cli.trading.place import Place
-    from carryflow.execution.books import Books, PairBook
+    from carryflow.execution.books import Books
     from carryflow.execution.journal import Journal
+    from carryflow.execution.pair_book import PairBook
 
 ModeName = Annotated[
     str | None, typer.Option("--mode", help="paper, sandbox or live; by default the one that ran last.")
@@ -96,7 +98,7 @@ def show_journal(
         table.add_column(name, no_wrap=True)
     table.add_column("", overflow="fold")
     for entry in shown:
-        table.add_row(format_instant(entry.ts_ms), entry.ticker or "", entry.what, entry.words)
+        table.add_row(format_instant(entry.ts_ms), entry.ticker or "", entry.what, Text(entry.words))
     console.print(table)
 
 
@@ -109,6 +111,16 @@ def format_instant(ts_ms: int) -> str:
     from datetime import UTC, datetime
 
     return f"{datetime.fromtimestamp(ts_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def signed(value: float, form: str = "+,.2f") -> str:
+    """Write a number with its sign; one of which no digit would be seen is nothing.
+
+    >>> signed(1234.5), signed(-0.004), signed(-0.25, "+.2%")
+    ('+1,234.50', '0', '-25.00%')
+    """
+    text = f"{value:{form}}"
+    return text if any(digit in text for digit in "123456789") else "0"
 
 
 def say_result(place: "Place") -> None:
@@ -130,6 +142,7 @@ def _say_whose(place: "Place", journal: "Journal") -> None:
         f"{'an engine is running' if place.running else 'no engine is running'}, "
         f"{place.journal} was written {_age(place.written_seconds_ago)} ago",
         soft_wrap=True,
+        markup=False,
     )
 
 
@@ -156,10 +169,10 @@ def _say_equity(journal: "Journal") -> None:
     books = Books.fold(journal)
     statement = journal.last_statement()
     made = books.equity - books.opening_equity
-    parts = ", ".join(f"{name} {value:+,.2f}" for name, value in books.parts.items() if value)
+    parts = ", ".join(f"{name} {signed(value)}" for name, value in books.parts.items() if value)
     when = "never" if statement is None else format_instant(statement.ts_ms)
     console.print(
-        f"equity {books.equity:,.2f} {journal.identity.quote} ({made:+,.2f}"
+        f"equity {books.equity:,.2f} {journal.identity.quote} ({signed(made)}"
         f"{': ' + parts if parts else ''}), last reconciled {when}",
         soft_wrap=True,
     )
@@ -181,11 +194,11 @@ def _pairs_table(journal: "Journal") -> Table:
         state = "idle" if pair is None else pair.state
         table.add_row(
             ticker,
-            f"[red]{state}[/red]" if state in ("halted", "unknown") else state,
-            "–" if wanted is None else f"{wanted.fraction:+.2%}",
+            Text(state, style="red" if state in ("halted", "unknown") else ""),
+            "–" if wanted is None else signed(wanted.fraction, "+.2%"),
             "–" if wanted is None else format_instant(wanted.decided_ms),
             str(unfinished.count(ticker)),
-            "" if pair is None or pair.blocked is None else f"[red]{pair.blocked}[/red]",
+            Text("" if pair is None else pair.blocked or "", style="red"),
         )
     return table
 
@@ -194,7 +207,8 @@ def _say_alerts(journal: "Journal", most: int = 5) -> None:
     alerts = journal.alerts()
     for alert in alerts[-most:]:
         console.print(
-            f"{format_instant(alert.ts_ms)} {alert.severity.value} {alert.ticker or ''}: {alert.words}",
+            f"{format_instant(alert.ts_ms)} {' '.join(filter(None, (alert.severity.value, alert.ticker)))}: "
+            f"{alert.words}",
             style=_STYLES[alert.severity.value],
             soft_wrap=True,
             markup=False,
@@ -204,7 +218,7 @@ def _say_alerts(journal: "Journal", most: int = 5) -> None:
 
 
 def _positions_table(journal: "Journal", books: "Books") -> Table:
-    values = {value.ticker: value for value in journal.valuations()}
+    values = {value.ticker: value for value in journal.last_valuations()}
     made = books.parts
     parts = [name for name in _PARTS if any(book.parts[name] for book in books.pairs.values())]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
@@ -218,7 +232,7 @@ def _positions_table(journal: "Journal", books: "Books") -> Table:
         )
     totals = (books.equity, books.equity - books.opening_equity, *(made[name] for name in parts))
     table.add_section()
-    table.add_row("all", "", "", "", "", "", f"{totals[0]:,.2f}", *(f"{value:+,.2f}" for value in totals[1:]))
+    table.add_row("all", "", "", "", "", "", f"{totals[0]:,.2f}", *(signed(value) for value in totals[1:]))
     return table
 
 
@@ -240,10 +254,10 @@ def _position_cells(
     return (
         *(f"{qty.normalize():f}" for qty in (book.spot_qty, book.perp_qty, book.delta_base)),
         "–" if price is None else f"{price:,.6g}",
-        f"{held:+.2%}",
+        signed(held, "+.2%"),
         f"{book.equity:,.2f}",
-        f"{book.equity - float(book.account[Column.OPENING]):+,.2f}",
-        *(f"{book.parts[name]:+,.2f}" for name in parts),
+        signed(book.equity - float(book.account[Column.OPENING])),
+        *(signed(book.parts[name]) for name in parts),
     )
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
+from carryflow.cli.trading.accounts import signed
 from carryflow.cli.trading.policies import Held
 from carryflow.execution.engine import Engine
 from carryflow.execution.intents import Decision
@@ -61,11 +62,15 @@ class Announcer:
             self._holds.pop(decision.ticker, None)
         style = "red" if outcome.state is State.HALTED else "yellow" if outcome.breaches else ""
         self._show(
-            decision.decided_ms, decision.ticker, f"{decision.fraction:+.2%} wanted; {outcome.words}", style
+            self._now_ms(),
+            decision.ticker,
+            f"{signed(decision.fraction, '+.2%')} wanted; {outcome.words}",
+            style,
         )
 
     def follow(self, session: "Session") -> None:
-        """Look at the engine from now on."""
+        """Look at the engine from now on, and date by its clock."""
+        self._now_ms = session.clock.now_ms
         if self._metrics is not None:
             self._looking = asyncio.create_task(self._look(session, self._metrics))
 
@@ -80,7 +85,10 @@ class Announcer:
 
         gauges = Gauges(session, metrics)
         while True:
-            gauges.look()
+            try:
+                gauges.look()
+            except Exception as error:
+                self.held(Held("", f"metrics are not up to date: {type(error).__name__} {error}"))
             await asyncio.sleep(LOOK_SECONDS)
 
 

@@ -49,7 +49,7 @@ def plan_beside(settings: "Settings", hours: float, history_ms: int) -> Beside:
         MarketDataError: there is no such tape.
     """
     from carryflow.market.data import to_ms, utc
-    from carryflow.venues.simulated.server import open_tape
+    from carryflow.venues.simulated.settings import open_tape
 
     tape = open_tape(settings.exchange, settings.data.tickers)
     start = settings.exchange.start

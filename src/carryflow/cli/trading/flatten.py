@@ -13,6 +13,8 @@ from carryflow.cli.trading.accounts import ModeName, say_result
 from carryflow.core.errors import CarryflowError, SettingsError
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from carryflow.cli.trading.place import Place
     from carryflow.cli.trading.session import Terms
     from carryflow.execution.records import Identity
@@ -50,11 +52,19 @@ def flatten(
         console.print(f"{place.mode.value}: the running engine is told to close everything", soft_wrap=True)
         still = _await_flat(place, patience)
     else:
-        console.print(f"{place.mode.value} at {terms.venue_name}: closing everything", soft_wrap=True)
-        still = asyncio.run(_close(terms, reason))
+        console.print(
+            f"{place.mode.value} at {terms.venue_name}: closing everything", soft_wrap=True, markup=False
+        )
+        try:
+            still = asyncio.run(_close(terms, reason))
+        except CarryflowError:
+            console.print(
+                "the kill switch stays at flatten, and what was held may still be open", soft_wrap=True
+            )
+            raise
     say_result(place)
     if still:
-        raise CarryflowError(f"not closed: {'; '.join(still)}; look at the venue, and call again")
+        raise CarryflowError(f"not closed: {'; '.join(still)}; {_way_out(place)}")
     console.print("everything is closed; `carryflow resume` lifts the kill switch", soft_wrap=True)
 
 
@@ -64,21 +74,23 @@ def _terms(settings: "Settings", place: "Place") -> "Terms":
     Raises:
         SettingsError: the exchange is gone, another venue is named, or there is no key.
     """
-    from carryflow.cli.trading.preparation import BESIDE, read_credentials, venue_name
+    from carryflow.cli.trading.origin import Origin
+    from carryflow.cli.trading.preparation import read_credentials
     from carryflow.cli.trading.session import Terms
     from carryflow.execution.journal import Journal
     from carryflow.execution.records import Mode
 
     with Journal.read(place.journal) as journal:
         identity = journal.identity
-    if identity.venue == BESIDE:
+    origin = Origin.parse(identity.venue)
+    if origin.beside:
         raise SettingsError(
             f"{place.journal} is of a simulated exchange that ended with the command that had started it: "
             "nothing is held anywhere"
         )
-    settings = _of_identity(settings, identity)
+    settings = _of_identity(origin.settings(settings), identity)
     credentials = None if place.mode is Mode.PAPER else read_credentials(settings, os.environ)
-    return Terms(settings, place, venue_name(settings), credentials, protective=True)
+    return Terms(settings, place, identity.venue, credentials, protective=True)
 
 
 def _of_identity(settings: "Settings", identity: "Identity") -> "Settings":
@@ -104,28 +116,57 @@ async def _close(terms: "Terms", reason: str) -> list[str]:
 
 
 def _await_flat(place: "Place", patience: float) -> list[str]:
-    """Wait until the running engine has closed everything; return what stays open, in words."""
+    """Wait until the running engine has closed everything, or has ended; return what stays open, in words.
+
+    The books are folded again only when the journal has been written.
+    """
     until = time.monotonic() + patience
-    while (still := _open_positions(place)) and time.monotonic() < until:
-        time.sleep(LOOK_SECONDS)
-    return still
+    while True:
+        written = place.written
+        still = _open_positions(place)
+        while still and place.written == written and place.running and time.monotonic() < until:
+            time.sleep(LOOK_SECONDS)
+        if not still or place.written == written or time.monotonic() >= until:
+            return still
+
+
+def _way_out(place: "Place") -> str:
+    if place.running:
+        return (
+            "`carryflow status` tells what is in the way; or stop the engine and call again: then this "
+            "command connects by itself, whatever this machine's clock says"
+        )
+    return "look at the venue, and call again"
 
 
 def _open_positions(place: "Place") -> list[str]:
-    """Return what the journal's books hold: any perpetual, and coins with a value that could be sold."""
+    """Return what the journal still has open, in words.
+
+    That is any perpetual, coins with a value that could be sold or that nobody knows, orders without an end,
+    and pairs that are not at rest.
+    """
     from carryflow.execution.books import Books
     from carryflow.execution.journal import Journal
+    from carryflow.execution.pair import State
 
     with Journal.read(place.journal) as journal:
         if journal.opening() is None:
             return []
         books = Books.fold(journal)
-        prices = {value.ticker: value.spot for value in journal.valuations()}
-    return [
+        prices = {value.ticker: value.spot for value in journal.last_valuations()}
+        orders = [order.request for order in journal.orders(unfinished=True)]
+        restless = [pair for pair in journal.pairs() if pair.state != State.IDLE]
+    held = [
         f"{ticker} {book.spot_qty:f} spot, {book.perp_qty:f} perpetual"
         for ticker, book in books.pairs.items()
-        if book.perp_qty or abs(book.spot_qty) * prices.get(ticker, 0) >= DUST_QUOTE
+        if book.perp_qty or _is_worth_something(book.spot_qty, prices.get(ticker))
     ]
+    held += [f"{order.ticker} {order.leg} order {order.client_id} without an end" for order in orders]
+    return held + [f"{pair.ticker} is {pair.state}" for pair in restless]
+
+
+def _is_worth_something(qty: "Decimal", price: "Decimal | None") -> bool:
+    return bool(qty) if price is None else abs(qty) * price >= DUST_QUOTE
 
 
 DUST_QUOTE = 20

@@ -6,12 +6,20 @@ import typer
 
 from carryflow.cli.app import app, console
 from carryflow.cli.options import Config, Override, Tape, Venue, resolve
-from carryflow.cli.trading.accounts import ModeName, require_ticker
+from carryflow.cli.trading.accounts import require_ticker
 from carryflow.core.errors import SettingsError
 
 if TYPE_CHECKING:
     from carryflow.cli.trading.place import Place
     from carryflow.settings import Settings
+
+Modes = Annotated[
+    str | None,
+    typer.Option(
+        "--mode",
+        help="paper, sandbox or live; by default all that have run here, for one coin the one that ran last.",
+    ),
+]
 
 _MEANS = {
     "pause": "decisions are not acted on any more",
@@ -26,7 +34,7 @@ def halt(
     override: Override = None,
     tape: Tape = None,
     venue: Venue = None,
-    mode: ModeName = None,
+    mode: Modes = None,
     level: Annotated[
         str, typer.Option(help="pause: act on no decision; reduce: only get smaller; flatten: close all.")
     ] = "pause",
@@ -34,7 +42,7 @@ def halt(
 ) -> None:
     """Stop the engine from trading, the running one and the next, in all modes or in one.
 
-    It writes a file that the engine looks at before each order: no model, store or network takes part.
+    It writes a file that the engine looks at every few seconds: no model, store or network takes part.
     """
     from carryflow.cli.trading.place import machine_ms
     from carryflow.execution.kill import KillSwitch, Level
@@ -47,7 +55,7 @@ def halt(
         kept = (
             "" if now == level else f" (asked before, by {asked.by}: {asked.reason}; it is never made less)"
         )
-        heard = "the running engine hears of it at once" if place.running else "no engine is running"
+        heard = "the running engine sees it within seconds" if place.running else "no engine is running"
         console.print(
             f"{place.mode.value}: {now}{kept}: {_MEANS[now]}; {heard}. `carryflow resume` lifts it.",
             soft_wrap=True,
@@ -65,19 +73,24 @@ def resume(
     override: Override = None,
     tape: Tape = None,
     venue: Venue = None,
-    mode: ModeName = None,
+    mode: Modes = None,
     reason: Annotated[str, typer.Option(help="What you saw when you looked; it is written down.")] = "looked",
 ) -> None:
     """Lift the kill switch; or let the engine take risk in a coin again that it has blocked."""
     from carryflow.cli.trading.place import find_place
     from carryflow.execution.journal import Journal
     from carryflow.execution.kill import KillSwitch, Level
+    from carryflow.execution.pair import State
 
     settings = resolve(config, override, tape=tape, venue=venue)
     if ticker is not None:
         place = find_place(settings, mode)
         with Journal.read(place.journal) as journal:
             require_ticker(ticker, journal)
+            stopped = {pair.ticker for pair in journal.pairs() if pair.blocked or pair.state != State.IDLE}
+        if ticker not in stopped:
+            console.print(f"{place.mode.value}: {ticker} is not blocked; there is nothing to resume")
+            return
         place.ask_to_resume(ticker, reason)
         when = "the running engine" if place.running else "the next engine that starts here"
         console.print(f"{place.mode.value}: {when} is asked to trade {ticker} again", soft_wrap=True)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from carryflow.cli.app import app, console
 from carryflow.cli.options import Config, Override, Tape, Venue, reachable, resolve
-from carryflow.cli.trading.accounts import ModeName, format_instant, print_whole
+from carryflow.cli.trading.accounts import ModeName, format_instant, print_whole, signed
 from carryflow.core.errors import InvariantBroken
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def show_parity(
         update={"spot_share": identity.spot_share, "hysteresis": settings.execution.hysteresis}
     )
     found = parity(account.courses, hours, env, account.stated_profit)
-    console.print(_title(identity, found), soft_wrap=True)
+    console.print(_title(identity, found), soft_wrap=True, markup=False)
     print_whole(_table(found))
     _say_unexplained(identity, found.total, account)
 
@@ -62,9 +62,13 @@ def _hours(
 
     Raises:
         MarketDataError: there are no bars, or not enough.
+        SettingsError: they would be of another market than the journal's.
     """
+    from carryflow.cli.trading.origin import Origin, ask_tape
     from carryflow.evaluation.hours import PRICES, Eyes, read_hours
+    from carryflow.market.store import read_source
 
+    origin = Origin.parse(identity.venue)
     end_ms = max(course.end_ms for course in account.courses)
     first_ms = min((course.targets[0][0] for course in account.courses if course.targets), default=end_ms)
     data = settings.data.model_copy(
@@ -78,8 +82,15 @@ def _hours(
     if fetch:
         from carryflow.venues.ccxt_market import fetch_market
 
+        if settings.exchange.tape is None or origin.url is None:
+            settings = origin.settings(settings)
         with reachable(settings.model_copy(update={"data": data})) as answered:
+            if origin.tape_id is not None:
+                origin.require_tape(ask_tape(answered.venue)[0])
             fetch_market(place.market, answered.venue, data)
+    source = read_source(place.market)
+    if source is not None:
+        origin.require_tape(source.tape_id)
     everything = data.model_copy(update={"start": None, "end": None})
     return read_hours(place.market, everything, Eyes(PRICES, None)).tapes
 
@@ -103,7 +114,7 @@ def _table(found: "Parity") -> Table:
         rows["all"] = found.total
     for place, (name, chain) in enumerate(rows.items()):
         steps = (getattr(chain, step) for step in STEPS)
-        cells = [f"{value:+,.2f}" for value in (chain.backtest, *steps, chain.backtest + chain.gap)]
+        cells = [signed(value) for value in (chain.backtest, *steps, chain.backtest + chain.gap)]
         table.add_row(name, *cells, f"{chain.notional:,.0f}", end_section=place == len(rows) - 2)
     return table
 

@@ -3,7 +3,6 @@
 import fcntl
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,15 @@ MODES = tuple(mode.value for mode in Mode)
 def machine_ms() -> int:
     """Return this machine's clock, milliseconds since 1970."""
     return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Ask to take risk in a ticker again, because of `reason`; the file goes once that was done."""
+
+    file: Path
+    ticker: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +83,16 @@ class Place:
     @property
     def written_seconds_ago(self) -> float:
         """Return how long ago the journal was last written (seconds)."""
+        written = [changed_ns / 1e9 for changed_ns, _ in self.written]
+        return max(time.time() - max(written, default=time.time()), 0.0)
+
+    @property
+    def written(self) -> tuple[tuple[int, int], ...]:
+        """Return when each of the journal's files was last written (ns since 1970), and its size (bytes)."""
         files = (self.journal, self.journal.with_name(f"{self.journal.name}-wal"))
+        stats = [file.stat() for file in files if file.exists()]
         # whoever looks leaves an empty log behind
-        newest = max(file.stat().st_mtime for file in files if file.exists() and file.stat().st_size)
-        return max(time.time() - newest, 0.0)
+        return tuple((stat.st_mtime_ns, stat.st_size) for stat in stats if stat.st_size)
 
     def put_aside(self) -> Path | None:
         """Move the journal out of the way, to be looked at later; None: there is none.
@@ -105,12 +119,16 @@ class Place:
         with write_atomically(self.folder / "requests" / f"resume-{ticker}.json") as path:
             path.write_text(json.dumps({"ticker": ticker, "reason": reason}))
 
-    def requests(self) -> Iterator[tuple[str, str]]:
-        """Take what was asked: yields ticker and reason, and forgets each."""
+    def requests(self) -> "list[Request]":
+        """Return what was asked and not done yet; what cannot be read is forgotten."""
+        asked = []
         for file in sorted(self.folder.glob("requests/resume-*.json")):
-            asked = json.loads(file.read_text())
-            file.unlink()
-            yield str(asked["ticker"]), str(asked["reason"])
+            try:
+                words = json.loads(file.read_text())
+                asked.append(Request(file, str(words["ticker"]), str(words["reason"])))
+            except (OSError, ValueError, KeyError, TypeError):
+                file.unlink(missing_ok=True)
+        return asked
 
 
 def parse_mode(name: str) -> Mode:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from carryflow.cli.app import console
 from carryflow.cli.trading.beside import HOURS, plan_beside, playing, standing
+from carryflow.cli.trading.origin import SIMULATED, Origin, ask_tape
 from carryflow.cli.trading.place import Place, machine_ms
 from carryflow.cli.trading.policies import CHAMPION, Champion, Policy, load_champion, reference
 from carryflow.cli.trading.session import Terms
+from carryflow.core.errors import SettingsError
 from carryflow.execution.records import Mode
 from carryflow.market.timeframe import bar_ms
 
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
     from carryflow.execution.ports import Clock
     from carryflow.settings import Settings
     from carryflow.venues.credentials import Credentials
-
-BESIDE = "simulated, beside"
-"""How a journal names the simulated exchange that ends with the command that started it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,7 @@ class Eyes:
         """Fetch history from this venue; return the open of the first bar to come (UTC ms)."""
         if self._windows is None:
             return None
+        console.print(f"fetching {self.history_ms / 3_600_000:.0f} hours of history", soft_wrap=True)
         return self._windows.prime(self.fetch(settings, now_ms), now_ms)
 
     def fetch(self, settings: "Settings", now_ms: int) -> Path:
@@ -110,31 +110,35 @@ def prepare(
             yield ready
         return
     credentials = None if mode is Mode.PAPER else read_credentials(settings, environ)
-    now_ms = _venue_ms(settings)
+    origin, now_ms = _look(settings)
     first_bar_ms = eyes.open(settings, now_ms)
     yield Ready(
-        Terms(settings, place, venue_name(settings), credentials),
+        Terms(settings, place, str(origin), credentials),
         eyes.policy,
-        lambda: eyes.fetch(settings, _venue_ms(settings)),
+        lambda: eyes.fetch(settings, _look(settings)[1]),
         first_bar_ms,
         hours,
-        f"{mode.value} at {venue_name(settings)}",
+        f"{mode.value} at {origin}",
     )
 
 
 @contextmanager
 def _beside(settings: "Settings", place: Place, eyes: Eyes, hours: float | None) -> Iterator[Ready]:
+    _require_nothing_left(place)
     plan = plan_beside(settings, hours or HOURS, eyes.history_ms)
     kept = place.put_aside()
     if kept is not None:
         console.print(
-            f"the exchange of the last session is gone; its journal is kept as {kept}", soft_wrap=True
+            f"the exchange of the last session is gone; its journal is kept as {kept}",
+            soft_wrap=True,
+            markup=False,
         )
     with standing(settings, plan) as still:
         first_bar_ms = eyes.open(still, plan.start_ms)
+    origin = Origin(SIMULATED, beside=True, tape_id=plan.tape.tape_id)
     with playing(settings, plan) as (played, key):
         yield Ready(
-            Terms(played, place, BESIDE, None if place.mode is Mode.PAPER else key),
+            Terms(played, place, str(origin), None if place.mode is Mode.PAPER else key),
             eyes.policy,
             lambda: eyes.fetch(played, plan.start_ms),
             first_bar_ms,
@@ -145,10 +149,23 @@ def _beside(settings: "Settings", place: Place, eyes: Eyes, hours: float | None)
         )
 
 
-def venue_name(settings: "Settings") -> str:
-    """Return the venue as a journal names it: a simulated exchange by its address."""
-    venue = settings.venue
-    return f"{venue.name} {venue.url}" if venue.name == "simulated" else venue.name
+def _require_nothing_left(place: Place) -> None:
+    """Do nothing if the journal, if there is one, is of an exchange that ended with its command.
+
+    Raises:
+        SettingsError: it is of an account that still exists, whose positions must not be forgotten.
+    """
+    from carryflow.execution.journal import Journal
+
+    if not place.journal.exists():
+        return
+    with Journal.read(place.journal) as journal:
+        origin = Origin.parse(journal.identity.venue)
+    if not origin.beside:
+        named = f"--venue {origin.venue}" if origin.url is None else f"-o venue.url={origin.url}"
+        raise SettingsError(
+            f"{place.journal} is of {origin}; name that with {named}, or another home with -o home=…"
+        )
 
 
 def read_credentials(settings: "Settings", environ: Mapping[str, str] = os.environ) -> "Credentials":
@@ -163,14 +180,10 @@ def read_credentials(settings: "Settings", environ: Mapping[str, str] = os.envir
     return Credentials.from_environment(environ, passphrase=ACCOUNTS[settings.venue.name].needs_passphrase)
 
 
-def _venue_ms(settings: "Settings") -> int:
-    """Return the venue's clock (UTC ms): of a simulated exchange it is asked, else it is this machine's."""
-    import asyncio
-
-    from carryflow.venues.connection import VenueConnection
-
-    async def ask() -> int:
-        async with VenueConnection(settings.venue) as connection:
-            return await connection.now_ms()
-
-    return asyncio.run(ask()) if settings.venue.name == "simulated" else machine_ms()
+def _look(settings: "Settings") -> tuple[Origin, int]:
+    """Return where is traded, and the clock (UTC ms): a simulated exchange's, else this machine's."""
+    venue = settings.venue
+    if venue.name != SIMULATED:
+        return Origin(venue.name), machine_ms()
+    tape_id, now_ms = ask_tape(venue)
+    return Origin(venue.name, venue.url, tape_id=tape_id), now_ms

@@ -22,7 +22,7 @@ def run_session(ready: "Ready", metrics_port: int | None) -> None:
         CarryflowError: it cannot begin, or something is so wrong that nothing more may be sent.
     """
     metrics = None if metrics_port is None else _serve_metrics(metrics_port)
-    console.print(f"{ready.words}; {ready.terms.place.journal}", soft_wrap=True)
+    console.print(f"{ready.words}; {ready.terms.place.journal}", soft_wrap=True, markup=False)
     asyncio.run(_trade(ready, Announcer(show, machine_ms, metrics)))
 
 
@@ -37,6 +37,13 @@ async def _trade(ready: "Ready", announcer: Announcer) -> None:
     async with open_session(ready.terms, announcer) as session:
         policy = ready.policy(session.clock)
         console.print(f"trading {', '.join(session.terms.tickers)} by {policy.about}", soft_wrap=True)
+        if getattr(session.clock, "speed", 1.0) == 0.0:
+            console.print(
+                "the exchange's clock stands, so that no bar closes until somebody sets it: start it with "
+                "`carryflow exchange up --trade --speed 60`",
+                style="yellow",
+                soft_wrap=True,
+            )
         try:
             await trade(session, policy, announcer, ready.refetch, ready.first_bar_ms, ready.hours)
         finally:

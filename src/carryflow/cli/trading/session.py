@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from carryflow.cli.trading.announcer import Announcer, ToldEngine
+from carryflow.cli.trading.companions import accompany, serve_requests, watch_silence
 from carryflow.cli.trading.decisions import Decider
 from carryflow.cli.trading.pace import paced
 from carryflow.cli.trading.place import Place
@@ -16,18 +17,22 @@ from carryflow.cli.trading.policies import Policy
 from carryflow.cli.trading.standings import Standings
 from carryflow.core.leg import LEGS
 from carryflow.execution.admission import require_clock, require_key
+from carryflow.execution.alerts import Alarm
 from carryflow.execution.engine import Engine
 from carryflow.execution.journal import Journal
 from carryflow.execution.kill import KillSwitch
 from carryflow.execution.paper import PaperVenue
-from carryflow.execution.ports import Clock, TradingVenue
+from carryflow.execution.ports import Clock, MarketView, TradingVenue
 from carryflow.execution.records import Identity, Mode
 from carryflow.execution.settings import ExecutionSettings
 from carryflow.market.timeframe import bar_ms
 from carryflow.venues.accounts.known import ACCOUNTS
-from carryflow.venues.ccxt_trading import open_trading
-from carryflow.venues.clock import MachineClock, VenueClock, skew_ms
+from carryflow.venues.budget import Priority, RequestBudget
+from carryflow.venues.ccxt_trading import CcxtTradingVenue, open_trading
+from carryflow.venues.clock import CorrectedClock, MachineClock, VenueClock, skew_ms
 from carryflow.venues.connection import VenueConnection
+from carryflow.venues.market_view import RestMarketView
+from carryflow.venues.stream.backed_view import BackedView
 from carryflow.venues.stream.closed_bars import ClosedBars
 from carryflow.venues.stream.feed import VenueFeed, open_feed
 from carryflow.venues.terms import contract_terms
@@ -41,9 +46,6 @@ if TYPE_CHECKING:
 FEED_SECONDS = 60.0
 """How long books and marks may take to be there (seconds of the machine)."""
 
-REQUESTS_SECONDS = 1.0
-"""Pause between two looks at what a person asks of the running engine (seconds of the machine)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -54,7 +56,7 @@ class Terms:
         place: where its books are kept.
         venue_name: the venue as the journal names it.
         credentials: the key to trade with; None: paper, nothing is sent.
-        protective: it only closes what there is, for which no clock is too far off.
+        protective: it only closes what there is, for which no clock is too far off, and no feed is needed.
     """
 
     settings: "Settings"
@@ -67,6 +69,16 @@ class Terms:
     def tickers(self) -> tuple[str, ...]:
         """Name the coins."""
         return self.settings.data.tickers
+
+    @property
+    def in_sandbox(self) -> bool:
+        """Say whether it is the venue's test network that is traded on."""
+        return self.place.mode is Mode.SANDBOX
+
+    @property
+    def prepare(self) -> Callable[[Any], None] | None:
+        """Return what leads a ccxt exchange to the network that is traded on; None: it is there."""
+        return ACCOUNTS[self.settings.venue.name].enter_sandbox if self.in_sandbox else None
 
     def identity(self, now_ms: int) -> Identity:
         """Return whose books they are, begun at an instant (UTC ms)."""
@@ -96,8 +108,15 @@ class Session:
 
 
 @asynccontextmanager
-async def open_session(terms: Terms, announcer: Announcer) -> AsyncIterator[Session]:
+async def open_session(
+    terms: Terms, announcer: Announcer, clock: Clock | None = None
+) -> AsyncIterator[Session]:
     """Lend an engine that has found out what there is, and may trade.
+
+    Args:
+        terms: what it is of.
+        announcer: tells a person.
+        clock: ours; by default this machine's, or the simulated exchange's.
 
     Raises:
         SettingsError: key, clock or account is not fit to trade, or the journal is of other money.
@@ -105,22 +124,45 @@ async def open_session(terms: Terms, announcer: Announcer) -> AsyncIterator[Sess
     """
     settings, quote = terms.settings, terms.settings.data.quote
     async with AsyncExitStack() as stack:
-        connection = await stack.enter_async_context(VenueConnection(settings.venue))
-        clock = await VenueClock.of(connection) if settings.venue.name == "simulated" else MachineClock()
-        execution = paced(settings.execution, clock.speed)
+        clock = clock or await _clock(settings)
+        if terms.protective:
+            clock = await _put_right(terms, clock)
+        execution = paced(settings.execution, getattr(clock, "speed", 1.0))
         journal = stack.enter_context(Journal.open(terms.place.journal, terms.identity(clock.now_ms())))
-        prepare = ACCOUNTS[settings.venue.name].enter_sandbox if terms.place.mode is Mode.SANDBOX else None
+        trading = await stack.enter_async_context(_trading(terms, clock))
+        budget = RequestBudget(settings.venue.requests_in_flight)
+        if trading is not None:
+            budget = trading.connection.budget  # one for all that asks the venue
+        connection = await stack.enter_async_context(VenueConnection(settings.venue, budget=budget))
         feed = await stack.enter_async_context(
-            open_feed(settings.venue, terms.tickers, quote, clock, prepare=prepare)
+            open_feed(
+                settings.venue,
+                terms.tickers,
+                quote,
+                clock,
+                settings=settings.feed,
+                prepare=terms.prepare,
+                budget=budget,
+            )
         )
-        await feed.ready(FEED_SECONDS)
-        venue = await stack.enter_async_context(_venue(terms, connection, feed, journal, clock))
+        if not terms.protective:
+            await feed.ready(FEED_SECONDS)
+        asked = connection if trading is None else trading.connection
+        market = BackedView(
+            feed.view,
+            RestMarketView(asked, quote, clock, Priority.ORDER),
+            clock,
+            execution.limits.max_feed_age_seconds,
+        )
+        venue = trading or _imagined(terms, connection, market, journal, clock, announcer.alarm)
         await _admit(terms, venue, clock, execution)
         switch = KillSwitch(terms.place.kill)
         engine = ToldEngine(
-            venue, feed.view, journal, execution, terms.tickers, clock, announcer.alarm, switch,
+            venue, market, journal, execution, terms.tickers, clock, announcer.alarm, switch,
             settings.env.costs, settings.env.margin,
         ).telling(announcer)  # fmt: skip
+        if not terms.protective:
+            stack.callback(switch.install(asyncio.get_running_loop(), clock))
         await engine.start()
         yield Session(terms, engine, journal, clock, feed, connection, switch)
 
@@ -155,62 +197,79 @@ async def trade(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    uninstall = session.switch.install(loop, clock)
-    beside = [asyncio.create_task(_serve_requests(session))]
+    works = [serve_requests(session), watch_silence(session, announcer)]
     if hours is not None:
-        beside.append(asyncio.create_task(_stop_after(clock, hours, stop)))
+        works.append(clock.sleep(hours * 3600))
+    beside = [asyncio.create_task(accompany(work, session, announcer, stop)) for work in works]
     announcer.follow(session)
     try:
         await session.engine.run(decider.decisions(bars), stop)
     finally:
-        uninstall()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
         for task in beside:
             task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        ended = await asyncio.gather(*beside, return_exceptions=True)
         await announcer.close()
+    for failure in ended:
+        if isinstance(failure, Exception):
+            raise failure
 
 
-async def _stop_after(clock: Clock, hours: float, stop: asyncio.Event) -> None:
-    await clock.sleep(hours * 3600)
-    stop.set()
+async def _clock(settings: "Settings") -> MachineClock | VenueClock:
+    """Return the time that the venue lives in: that of a simulated exchange, or this machine's."""
+    if settings.venue.name != "simulated":
+        return MachineClock()
+    async with VenueConnection(settings.venue) as connection:
+        return await VenueClock.of(connection)
 
 
-async def _serve_requests(session: Session) -> None:
-    """Do what persons ask of the running engine."""
-    while True:
-        for ticker, reason in session.terms.place.requests():
-            if ticker in session.terms.tickers:
-                await session.engine.resume(ticker, reason)
-        await asyncio.sleep(REQUESTS_SECONDS)
+async def _put_right(terms: Terms, clock: Clock) -> CorrectedClock:
+    """Return a clock that agrees with the venue's, by which it takes what is signed.
+
+    Raises:
+        VenueError: it did not tell.
+    """
+    async with VenueConnection(terms.settings.venue, prepare=terms.prepare) as connection:
+        return CorrectedClock(clock, await skew_ms(connection, clock))
 
 
 @asynccontextmanager
-async def _venue(
-    terms: Terms, connection: VenueConnection, feed: VenueFeed, journal: Journal, clock: Clock
-) -> AsyncIterator[TradingVenue]:
-    """Lend the venue to trade at: an imagined one without a key."""
-    settings = terms.settings
+async def _trading(terms: Terms, clock: Clock) -> AsyncIterator[CcxtTradingVenue | None]:
+    """Lend the venue to trade at; None without a key: it is imagined."""
     if terms.credentials is None:
-        instruments = {
-            (leg, ticker): contract_terms(
-                connection, connection.symbol(leg, ticker, settings.data.quote), None, clock.now_ms()
-            ).instrument
-            for ticker in terms.tickers
-            for leg in LEGS
-        }
-        yield PaperVenue.resume(journal, feed.view, instruments, settings.env.costs, clock)
+        yield None
         return
+    settings = terms.settings
     async with open_trading(
         settings.venue,
         terms.tickers,
         settings.data.quote,
         terms.credentials,
-        sandbox=terms.place.mode is Mode.SANDBOX,
+        sandbox=terms.in_sandbox,
         clock=clock,
     ) as venue:
         yield venue
+
+
+def _imagined(
+    terms: Terms,
+    connection: VenueConnection,
+    market: MarketView,
+    journal: Journal,
+    clock: Clock,
+    alarm: Alarm,
+) -> PaperVenue:
+    """Return a venue that fills orders from the books that are seen, as the journal left it."""
+    settings = terms.settings
+    instruments = {
+        (leg, ticker): contract_terms(
+            connection, connection.symbol(leg, ticker, settings.data.quote), None, clock.now_ms()
+        ).instrument
+        for ticker in terms.tickers
+        for leg in LEGS
+    }
+    return PaperVenue.resume(journal, market, instruments, settings.env.costs, clock, alarm)
 
 
 async def _admit(terms: Terms, venue: TradingVenue, clock: Clock, execution: ExecutionSettings) -> None:

@@ -10,6 +10,8 @@ from carryflow.cli.options import Config, Override, Tape, Tickers, Venue, resolv
 from carryflow.core.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from carryflow.execution.records import Mode
     from carryflow.settings import Settings
 
@@ -22,7 +24,9 @@ Hours = Annotated[
 ]
 MetricsPort = Annotated[
     int | None,
-    typer.Option(help="Port on this machine for Prometheus to read metrics from; 0: any free one."),
+    typer.Option(
+        min=0, max=65535, help="Port on this machine for Prometheus to read metrics from; 0: any free one."
+    ),
 ]
 
 
@@ -67,6 +71,7 @@ def trade(
     The key is read from CARRYFLOW_API_KEY, CARRYFLOW_API_SECRET and, where the venue asks for one,
     CARRYFLOW_API_PASSPHRASE.
     """
+    from carryflow.cli.trading.preparation import read_credentials
     from carryflow.execution.admission import require_switches
     from carryflow.execution.records import Mode
 
@@ -76,12 +81,31 @@ def trade(
             "say what money is traded: --sandbox on the venue's test network, or --live real money"
         )
     mode = Mode.LIVE if live else Mode.SANDBOX
-    require_switches(mode, live, settings.execution)
     if mode is Mode.LIVE and settings.venue.name == "simulated":
         raise SettingsError(
             "the simulated exchange has no real money; name a venue with --venue, or trade it with --sandbox"
         )
+    if mode is Mode.LIVE:
+        _require_all(
+            lambda: require_switches(mode, live, settings.execution), lambda: read_credentials(settings)
+        )
     _run(settings, mode, policy, hours, metrics_port)
+
+
+def _require_all(*checks: "Callable[[], object]") -> None:
+    """Do nothing if all checks pass.
+
+    Raises:
+        SettingsError: some do not; all that is missing is named at once.
+    """
+    missing = []
+    for check in checks:
+        try:
+            check()
+        except SettingsError as error:
+            missing.append(str(error))
+    if missing:
+        raise SettingsError("; ".join(missing))
 
 
 def _run(

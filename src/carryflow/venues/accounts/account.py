@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ from carryflow.execution.orders import (
 from carryflow.execution.ports import Clock
 
 Entry = Mapping[str, Any]
-"""One of ccxt's orders or trades, whose numbers are the venue's own words; `info` holds all of them."""
+"""One of ccxt's orders, trades or payments, whose numbers are the venue's own words; `info` holds all."""
 
 NONE = frozenset[str]()
 
@@ -33,6 +33,7 @@ class Codes:
         duplicate: there is an order of this name already.
         later: nothing was done; asking again may help.
         gone: there is no such order.
+        gone_with: there is no such order if the answer also holds these words (lower case).
         refused: nothing was done, and asking again changes nothing, whatever ccxt makes of it.
     """
 
@@ -40,6 +41,7 @@ class Codes:
     duplicate: frozenset[str] = NONE
     later: frozenset[str] = NONE
     gone: frozenset[str] = NONE
+    gone_with: Mapping[str, str] = field(default_factory=dict)
     refused: frozenset[str] = NONE
 
 
@@ -67,6 +69,11 @@ def exact(words: object) -> Decimal:
     (Decimal('0.10000000'), Decimal('0'), Decimal('0'))
     """
     return Decimal(str(words)) if words not in {None, ""} else Decimal(0)
+
+
+def payment_name(entry: Entry) -> str:
+    """Return what a funding payment is called: some venues number those of one instant alike."""
+    return f"{entry['id']}/{entry['symbol']}"
 
 
 def plain(number: Decimal) -> str:
@@ -126,6 +133,14 @@ class Account(ABC):
         """Return the parameters that make the venue refuse a request after an instant (UTC ms)."""
         return {}
 
+    async def send(self, order: OrderRequest, symbol: str, amount: Decimal, valid_until_ms: int) -> Entry:
+        """Send an order once, and return what is told of it; `amount` is its quantity in ccxt's units."""
+        params = self.order_params(order) | self.deadline(valid_until_ms)
+        told: Entry = await self.exchange.create_order(
+            symbol, "limit", order.side.value, plain(amount), plain(order.price), params
+        )
+        return told
+
     @abstractmethod
     async def find(self, symbol: str, client_id: str) -> Entry | None:
         """Return an order by our name for it; None (or ccxt's OrderNotFound) if there is none."""
@@ -144,11 +159,18 @@ class Account(ABC):
         """Return every open order, in spot and linear perpetual markets."""
 
     async def trades(self, symbol: str, since_ms: int, until_ms: int, most: int) -> Sequence[Entry]:
-        """Return one page of our trades in [since, until]."""
+        """Return one page of our trades in [since, until], with whatever else the venue puts among them.
+
+        A page is as long as the venue made it: what is no trade is left out later; see `is_trade`.
+        """
         found: Sequence[Entry] = await self.exchange.fetch_my_trades(
             symbol, since_ms, most, {"until": until_ms}
         )
         return found
+
+    def is_trade(self, entry: Entry) -> bool:
+        """Say whether an entry of a page of trades is one."""
+        return True
 
     @property
     def name_of(self) -> Callable[[str, str], Awaitable[str | None]] | None:
@@ -163,20 +185,18 @@ class Account(ABC):
         """Return how ccxt is told the range of funding payments, beside its beginning."""
         return {"until": until_ms}
 
-    async def payments(self, since_ms: int, until_ms: int, most: int) -> Sequence[FundingPayment]:
-        """Return one page of funding payments in [since, until]."""
+    async def payments(self, since_ms: int, until_ms: int, most: int) -> Sequence[Entry]:
+        """Return one page of ccxt's funding payments in [since, until], those in other coins, too."""
         asked = self.payment_params(since_ms, until_ms)
-        found = await self.exchange.fetch_funding_history(None, since_ms, most, asked)
-        return [
-            FundingPayment(
-                f"{entry['id']}/{entry['symbol']}",
-                self.exchange.market(entry["symbol"])["base"],
-                exact(entry["amount"]),
-                int(entry["timestamp"]),
-            )
-            for entry in found
-            if entry["code"] == self.quote
-        ]
+        found: Sequence[Entry] = await self.exchange.fetch_funding_history(None, since_ms, most, asked)
+        return found
+
+    def payment(self, entry: Entry) -> FundingPayment | None:
+        """Return what an entry of a page of payments says; None where it is not in the quote coin."""
+        if entry["code"] != self.quote:
+            return None
+        base = self.exchange.market(entry["symbol"])["base"]
+        return FundingPayment(payment_name(entry), base, exact(entry["amount"]), int(entry["timestamp"]))
 
     @abstractmethod
     async def balances(self) -> Balances:

@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 import ccxt.async_support as ccxt
 
 from carryflow.execution.orders import Balances, FundingPayment, KeyPermissions, OrderRequest, Position
+from carryflow.market.timeframe import HOUR_MS
 from carryflow.venues.accounts.account import Account, Codes, Entry, Pages, exact
 from carryflow.venues.budget import current_errand
 
-_DAY_MS = 86_400_000
+_DAY_MS = 24 * HOUR_MS
 _LONGEST_WINDOW_MS = 60_000
 _TRADES = frozenset({"Trade", "AdlTrade", "BustTrade", "BlockTrade"})
 
@@ -97,7 +98,7 @@ class BybitAccount(Account):
         return name or None
 
     async def trades(self, symbol: str, since_ms: int, until_ms: int, most: int) -> Sequence[Entry]:
-        """Return one page of trades, those of liquidations and auto-deleveraging with them.
+        """Return one page of executions, those of liquidations and auto-deleveraging with them, and funding.
 
         ccxt's own method asks for ordinary ones only.
         """
@@ -111,18 +112,21 @@ class BybitAccount(Account):
                 "limit": most,
             }
         )
-        listed = [one for one in answer["result"]["list"] if one["execType"] in _TRADES]
-        found: Sequence[Entry] = self.exchange.parse_trades(listed, market)
+        found: Sequence[Entry] = self.exchange.parse_trades(answer["result"]["list"], market)
         return found
+
+    def is_trade(self, entry: Entry) -> bool:
+        """Say whether an execution is a trade, and not a payment of funding, say."""
+        return entry["info"]["execType"] in _TRADES
 
     def payment_params(self, since_ms: int, until_ms: int) -> dict[str, Any]:
         """Return the range of funding payments of linear perpetuals."""
         return {"type": "swap", "subType": "linear", "until": until_ms}
 
-    async def payments(self, since_ms: int, until_ms: int, most: int) -> Sequence[FundingPayment]:
-        """Return one page of funding payments; Bybit tells them as fees, so that what is paid is positive."""
-        told = await super().payments(since_ms, until_ms, most)
-        return [replace(payment, amount=-payment.amount) for payment in told]
+    def payment(self, entry: Entry) -> FundingPayment | None:
+        """Return a funding payment; Bybit tells them as fees, so that what is paid is positive."""
+        told = super().payment(entry)
+        return None if told is None else replace(told, amount=-told.amount)
 
     async def balances(self) -> Balances:
         """Return the one wallet: the quote coin backs the perpetuals, the other coins are the spot leg."""

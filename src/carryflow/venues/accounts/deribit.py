@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import ccxt.async_support as ccxt
 
 from carryflow.core.errors import RejectedError
-from carryflow.execution.orders import Balances, FundingPayment, OrderRequest, Position
+from carryflow.execution.orders import Balances, OrderRequest, Position
 from carryflow.venues.accounts.account import Account, Codes, Entry, Pages, exact
 
 
@@ -72,8 +72,8 @@ class DeribitAccount(Account):
         )
         return found
 
-    async def payments(self, since_ms: int, until_ms: int, most: int) -> Sequence[FundingPayment]:
-        """Return the settlements of the account's perpetuals in the quote coin.
+    async def payments(self, since_ms: int, until_ms: int, most: int) -> Sequence[Entry]:
+        """Return all settlements of the account's perpetuals in the quote coin, as ccxt tells payments.
 
         Deribit settles funding as part of an hourly session; its log tells each with `interest_pl`.
         """
@@ -84,19 +84,16 @@ class DeribitAccount(Account):
             "count": most,
             "query": "settlement",
         }
-        found: list[FundingPayment] = []
+        found: list[Entry] = []
         while True:
             said = (await self.exchange.privateGetGetTransactionLog(asked))["result"]
             for entry in said["logs"]:
                 market = self.exchange.safe_market(entry["instrument_name"])
                 if market["swap"] and market["settle"] == self.quote and exact(entry.get("interest_pl")):
-                    amount = exact(entry["interest_pl"])
-                    payment = FundingPayment(
-                        str(entry["id"]), market["base"], amount, int(entry["timestamp"])
-                    )
-                    found.append(payment)
+                    told = {"symbol": market["symbol"], "code": self.quote, "amount": entry["interest_pl"]}
+                    found.append(told | {"id": entry["id"], "timestamp": entry["timestamp"]})
             if not said.get("continuation"):
-                return sorted(found, key=lambda payment: payment.ts_ms)
+                return found
             asked["continuation"] = said["continuation"]
 
     async def balances(self) -> Balances:

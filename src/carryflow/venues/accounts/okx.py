@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from carryflow.execution.orders import Balances, KeyPermissions, Position
+from carryflow.market.timeframe import HOUR_MS
 from carryflow.venues.accounts.account import Account, Codes, Entry, Pages, exact
 from carryflow.venues.budget import current_errand
 
-_DAY_MS = 86_400_000
+_DAY_MS = 24 * HOUR_MS
 
 
 class OkxAccount(Account):

@@ -1,20 +1,15 @@
 """Wallets, positions, payments and permissions as each leg's API tells of them."""
 
-from itertools import pairwise
-from math import inf
 from typing import Any
 
-from carryflow.core.costs import BINANCE_BTCUSDT
 from carryflow.core.margin import bracket_table
 from carryflow.venues.simulated.order_answers import exact, mean
 from carryflow.venues.simulated.trading.accounts import Income, VenueAccount, VenueTransfer
+from carryflow.venues.simulated.trading.brackets import CAPS, FLOORS, LEVERAGES, RATES
 from carryflow.venues.simulated.trading.settings import TradingSettings
 from carryflow.venues.simulated.trading.views import MarginView, PositionView
 
 Answer = dict[str, Any]
-
-_MOST_LEVERAGE = (125, 100, 75, 50, 25, 20, 10, 5, 4, 3, 2, 1)
-"""Leverage that Binance lets one take in each bracket of BTCUSDT."""
 
 
 def spot_account(account: VenueAccount, settings: TradingSettings, now_ms: int, *, omit_zero: bool) -> Answer:
@@ -163,22 +158,20 @@ def permissions(account: VenueAccount) -> Answer:
 
 def brackets(symbol: str) -> Answer:
     """Return the margin brackets of a perpetual: every coin has those of BTC."""
-    floors, rates = zip(*BINANCE_BTCUSDT, strict=True)
-    table = bracket_table(floors, rates)
-    ends = [upper for _, upper in pairwise((*floors, inf))]
-    rows = zip(floors, ends, rates, table[:, 1].tolist(), _MOST_LEVERAGE, strict=True)
+    deductions = bracket_table(FLOORS, RATES)[:, 1].tolist()
+    rows = zip(FLOORS, map(float, CAPS), RATES, deductions, LEVERAGES, strict=True)
     return {
         "symbol": symbol,
         "brackets": [
             {
                 "bracket": k,
                 "initialLeverage": leverage,
-                "notionalCap": end if end < inf else 10 * floor,
+                "notionalCap": cap,
                 "notionalFloor": floor,
                 "maintMarginRatio": rate,
                 "cum": cum,
             }
-            for k, (floor, end, rate, cum, leverage) in enumerate(rows, start=1)
+            for k, (floor, cap, rate, cum, leverage) in enumerate(rows, start=1)
         ],
     }
 

@@ -10,6 +10,7 @@ from carryflow.venues.simulated.refusals import Refusal
 from carryflow.venues.simulated.signed_routes import signed
 from carryflow.venues.simulated.signing import Params
 from carryflow.venues.simulated.trading.accounts import VenueAccount
+from carryflow.venues.simulated.trading.brackets import notional_cap
 
 _WEEK_MS = 7 * 86_400_000
 _MOST_ROWS = 1000
@@ -85,7 +86,7 @@ def _brackets(desk: TradingDesk, account: VenueAccount, params: Params) -> Any:
 def _set_leverage(desk: TradingDesk, account: VenueAccount, params: Params) -> Any:
     symbol, leverage = params.text("symbol"), params.whole("leverage")
     desk.floor.set_leverage(account, symbol, leverage)
-    return {"symbol": symbol, "leverage": leverage, "maxNotionalValue": "1000000000"}
+    return {"symbol": symbol, "leverage": leverage, "maxNotionalValue": f"{notional_cap(leverage)}"}
 
 
 def _set_margin_type(desk: TradingDesk, account: VenueAccount, params: Params) -> Any:

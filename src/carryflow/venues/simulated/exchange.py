@@ -23,7 +23,8 @@ class SimulatedVenue:
     """Play a tape up to the venue's clock.
 
     The clock stands at the tape's end, where every bar is closed, until `now_ms` is set to an earlier
-    instant. `halted` names the markets, by leg and symbol, in which no orders are taken.
+    instant. `halted` names the markets, by leg and symbol, in which no orders are taken though the tape goes
+    on.
     """
 
     def __init__(self, tape: Tape) -> None:
@@ -58,6 +59,10 @@ class SimulatedVenue:
         """List a market that is not on the tape, or another of the same name in its place."""
         self._markets[market.leg, market.symbol] = market
 
+    def closed(self, market: VenueMarket) -> bool:
+        """Say whether a market takes no orders: it is halted, or the tape has no bars of now."""
+        return (market.leg, market.symbol) in self.halted or market.shut_at(self.now_ms)
+
     def settlements(self, symbol: str) -> FundingHistory:
         """Return what a perpetual settles, all of the tape's."""
         return self._funding[symbol]
@@ -65,7 +70,7 @@ class SimulatedVenue:
     def exchange_info(self, leg: Leg) -> Answer:
         """Return what is listed, with its steps and its smallest and largest orders."""
         entries = [
-            symbol_entry(leg, m.ticker, m.quote, m.filters, int(m.open_ms[0]), (leg, m.symbol) in self.halted)
+            symbol_entry(leg, m.ticker, m.quote, m.filters, int(m.open_ms[0]), self.closed(m))
             for m in self.markets(leg)
         ]
         return {

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import inf
+from typing import Any
 
 
 class Fault(StrEnum):
@@ -41,6 +43,17 @@ _ASKED_FOR = {Fault.SKEWED_CLOCK: "/time", Fault.STALE_BOOK: "/depth"}
 """Faults that only requests to paths with this end can meet."""
 
 
+_WHOLE: dict[str, tuple[float, float]] = {
+    "times": (1, inf),
+    "wait_seconds": (0, inf),
+    "skew_ms": (-inf, inf),
+    "late_ms": (0, inf),
+    "code": (-inf, inf),
+}
+_NUMBERS: dict[str, tuple[float, float]] = {"delay_seconds": (0, 86_400), "fraction": (0, 1)}
+_TEXTS = ("path", "method", "words")
+
+
 @dataclass(frozen=True, slots=True)
 class Injected:
     """Hold a fault that is due for some more requests, orders or messages.
@@ -58,6 +71,10 @@ class Injected:
         late_ms: how much later an order is matched (the venue's ms).
         code: Binance's code of a refusal.
         words: what a refusal says; empty: in Binance's words for orders.
+
+    Raises:
+        TypeError: one of them is no number, or no text.
+        ValueError: a number is out of its range.
     """
 
     fault: Fault
@@ -72,10 +89,32 @@ class Injected:
     code: int = -2010
     words: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse what would go wrong only when the fault is due."""
+        for name, bounds in _WHOLE.items():
+            _check_number(name, getattr(self, name), "a whole number", (int,), bounds)
+        for name, bounds in _NUMBERS.items():
+            _check_number(name, getattr(self, name), "a number", (int, float), bounds)
+        for name in _TEXTS:
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} must be a text, was {getattr(self, name)!r}")
+
     def meets(self, path: str, method: str) -> bool:
         """Say whether a request is one of those that it is due for."""
         right_end = path.endswith(_ASKED_FOR.get(self.fault, ""))
         return right_end and self.path in path and self.method.upper() in ("", method)
+
+
+def _check_number(
+    name: str, value: Any, kind: str, types: tuple[type, ...], bounds: tuple[float, float]
+) -> None:
+    is_one: bool = isinstance(value, types) and not isinstance(value, bool)
+    if not is_one:
+        raise TypeError(f"{name} must be {kind}, was {value!r}")
+    least, most = bounds
+    if not least <= value <= most:
+        end = "" if most == inf else f" to {most:g}"
+        raise ValueError(f"{name} must be {kind} from {least:g}{end}, was {value!r}")
 
 
 class FaultBox:

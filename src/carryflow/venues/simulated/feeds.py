@@ -41,11 +41,20 @@ class Feed(ABC):
         self._said_ms = floor.venue.now_ms
 
     def messages(self, now_ms: int) -> list[str]:
-        """Return what there is to say since the last call; nothing before its time has come."""
+        """Return what there is to say since the last call; nothing before its time has come.
+
+        After a step back of the clock the stream begins anew.
+        """
+        if now_ms < self._said_ms:
+            self._begin_anew(now_ms)
         if now_ms // self.every_ms == self._said_ms // self.every_ms:
             return []
         said_ms, self._said_ms = self._said_ms, now_ms
         return self._news(said_ms, now_ms)
+
+    def _begin_anew(self, now_ms: int) -> None:
+        """Forget what was said, all of which lies after this instant now."""
+        self._said_ms = now_ms
 
     @abstractmethod
     def _news(self, said_ms: int, now_ms: int) -> list[str]:
@@ -70,6 +79,10 @@ class DepthFeed(MarketFeed):
     def __init__(self, name: str, leg: Leg, floor: TradingFloor, every_ms: int, market: VenueMarket) -> None:
         super().__init__(name, leg, floor, every_ms, market)
         self._told_id = floor.venue.now_ms // SLOT_MS
+
+    def _begin_anew(self, now_ms: int) -> None:
+        super()._begin_anew(now_ms)
+        self._told_id = now_ms // SLOT_MS
 
     def _news(self, said_ms: int, now_ms: int) -> list[str]:
         changes = self._floor.book_changes(self._leg, self.market.symbol, self._told_id)
@@ -100,10 +113,12 @@ class TradeFeed(MarketFeed):
         return [self._trade(exact(trade.price), exact(trade.qty), maker_buys, trade.time_ms)]
 
     def _news(self, said_ms: int, now_ms: int) -> list[str]:
+        if self._venue.closed(self.market):
+            return []
         book = self._floor.book(self._leg, self.market.symbol, 1)
         per_ms = self.market.last("volume", now_ms) / (2 * self.market.bar_ms)
         lot = self.market.filters.lot
-        qty = round(per_ms * (now_ms - said_ms) / lot) * Decimal(str(lot))
+        qty = round(per_ms * min(now_ms - said_ms, self.market.bar_ms) / lot) * Decimal(str(lot))
         if not qty or not (book.bids and book.asks):
             return []
         sides = ((book.asks[0][0], False), (book.bids[0][0], True))
@@ -153,6 +168,10 @@ class TouchFeed(MarketFeed):
     """Tell the best bid and ask whenever they have changed."""
 
     _touch: tuple[Any, ...] = ()
+
+    def _begin_anew(self, now_ms: int) -> None:
+        super()._begin_anew(now_ms)
+        self._touch = ()
 
     def _news(self, said_ms: int, now_ms: int) -> list[str]:
         book = self._floor.book(self._leg, self.market.symbol, 1)

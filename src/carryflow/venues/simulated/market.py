@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import polars as pl
@@ -19,7 +20,10 @@ from carryflow.venues.simulated.prices import Price, index_bars, leg_bars, mark_
 
 @dataclass(frozen=True, slots=True)
 class VenueMarket:
-    """Hold one leg's table as arrays `(rows,)`, its steps, and its prices' bars."""
+    """Hold one leg's table as arrays `(rows,)`, its steps, and its prices' bars.
+
+    What is `standing` has a price that was set, and that does not come bar by bar.
+    """
 
     leg: Leg
     ticker: str
@@ -29,6 +33,7 @@ class VenueMarket:
     columns: Mapping[str, Floats]
     filters: MarketFilters
     prices: Mapping[Price, PriceBars]
+    standing: bool = False
 
     @property
     def symbol(self) -> str:
@@ -66,6 +71,19 @@ class VenueMarket:
         """Return when the next bar closes (UTC ms); None after the last."""
         row = self.row_at(now_ms) + 1
         return int(self.open_ms[row]) + self.bar_ms if row < len(self.open_ms) else None
+
+    def shut_after(self, row: int) -> float:
+        """Return the instant (UTC ms) from which a row's bar is not the last one any more.
+
+        Where no other has closed by then the tape has a gap, in which the market is shut: what the row says
+        is no price of then.
+        """
+        return inf if self.standing else int(self.open_ms[row]) + 2 * self.bar_ms
+
+    def shut_at(self, now_ms: int) -> bool:
+        """Say whether nobody trades: before the first bar has closed, and in a gap of the tape."""
+        row = self.row_at(now_ms)
+        return row < 0 or now_ms >= self.shut_after(row)
 
     def _value(self, column: str, row: int) -> float:
         return float(self.columns[column][row])

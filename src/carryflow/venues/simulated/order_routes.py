@@ -9,8 +9,9 @@ from carryflow.core.leg import Leg
 from carryflow.venues.simulated import order_answers as answers
 from carryflow.venues.simulated.desk import DESK, TradingDesk
 from carryflow.venues.simulated.faults import Fault
+from carryflow.venues.simulated.misbehaviour import Handler
 from carryflow.venues.simulated.refusals import Refusal
-from carryflow.venues.simulated.signed_routes import Handler, Signed, authenticate, signed, travel
+from carryflow.venues.simulated.signed_routes import Signed, authenticate, signed, travel
 from carryflow.venues.simulated.signing import Params
 from carryflow.venues.simulated.trading.accounts import VenueAccount
 from carryflow.venues.simulated.trading.orders import (
@@ -18,7 +19,6 @@ from carryflow.venues.simulated.trading.orders import (
     OrderType,
     Side,
     TimeInForce,
-    Trade,
     VenueOrder,
 )
 
@@ -191,9 +191,8 @@ def _trades(leg: Leg) -> Signed:
 
     def answer(desk: TradingDesk, account: VenueAccount, params: Params) -> Any:
         symbol, order_id = params.text("symbol"), params.optional_whole("orderId")
-        found = desk.floor.trades(account, leg, symbol, **_range(desk, leg, params))
-        chosen: list[Trade] = [trade for trade in found if order_id in (None, trade.order_id)]
-        return [tell(trade) for trade in chosen]
+        found = desk.floor.trades(account, leg, symbol, **_range(desk, leg, params), order_id=order_id)
+        return [tell(trade) for trade in found]
 
     return answer
 

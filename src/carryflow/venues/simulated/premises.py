@@ -70,7 +70,7 @@ class Premises:
             _require_controllable(host, self.desk)
         app = exchange_app(self.venue, self.faults, self.pace, self.desk)
         if self.desk is not None:
-            self._hub = StreamHub(self.desk.floor, self.faults)
+            self._hub = StreamHub(self.desk.floor, self.faults, self.pace)
             self.desk.on_maintenance.append(self._hub.cut_all)
             add_order_routes(app)
             add_account_routes(app)

@@ -145,6 +145,16 @@ def insufficient_margin() -> Refusal:
     return Refusal(-2019, "Margin is insufficient.")
 
 
+def position_too_large() -> Refusal:
+    """Say that the leverage is more than so large a position may have."""
+    return Refusal(-2027, "Exceeded the maximum allowable position at current leverage.")
+
+
+def leverage_too_small() -> Refusal:
+    """Say that the futures wallet lacks the margin that a lower leverage asks for."""
+    return Refusal(-2028, "Leverage is smaller than permitted: insufficient margin balance.")
+
+
 def would_match(leg: Leg) -> Refusal:
     """Say that an order that must rest would be filled at once."""
     if leg == "spot":

@@ -3,21 +3,15 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from pydantic import Field
-
 from carryflow.core.errors import VenueError
 from carryflow.core.leg import Leg
-from carryflow.core.section import Section
-from carryflow.market.synthetic import SyntheticSettings
 from carryflow.venues.simulated.faults import Fault, FaultBox, Injected
-from carryflow.venues.simulated.tape import Tape, load_tape, synthetic_tape
+from carryflow.venues.simulated.tape import Tape
 from carryflow.venues.simulated.trading.accounts import Income, VenueTransfer
 from carryflow.venues.simulated.trading.orders import Side, Trade, VenueOrder
 from carryflow.venues.simulated.trading.settings import TradingSettings
@@ -26,53 +20,6 @@ if TYPE_CHECKING:
     from carryflow.venues.simulated.desk import TradingDesk
 
 Result = TypeVar("Result")
-
-
-class ExchangeSettings(Section):
-    """Say what the simulated exchange plays, how fast, and where it listens."""
-
-    host: str = Field("127.0.0.1", min_length=1, description="address to bind")
-    port: int = Field(8700, ge=0, le=65535, description="port to bind; 0 takes any free one")
-    control_port: int | None = Field(
-        None,
-        ge=0,
-        le=65535,
-        description="port on which tests open accounts and let things go wrong, without a password and on "
-        "this machine only; empty: none",
-    )
-    tape: Path | None = Field(
-        None, description="folder of recorded hours to play; empty: the synthetic market"
-    )
-    synthetic: SyntheticSettings = SyntheticSettings()
-    trading: TradingSettings = TradingSettings()
-    speed: float = Field(
-        0.0,
-        ge=0,
-        le=100_000,
-        description="seconds of the venue's clock in one second: 1 is real time; 0: it stands",
-    )
-    start: datetime | None = Field(
-        None,
-        description="instant (UTC) at which the clock starts; empty: at the tape's end, or a day before it "
-        "if the clock runs",
-    )
-
-
-def open_tape(
-    settings: ExchangeSettings,
-    tickers: Sequence[str] | None = None,
-    start: datetime | None = None,
-    end: datetime | None = None,
-) -> Tape:
-    """Return the tape that the settings name; `start` and `end` cut recorded hours only.
-
-    Raises:
-        MarketDataError: the folder holds no such hours.
-        UnknownTickerError: a ticker is not on the tape.
-    """
-    if settings.tape is not None:
-        return load_tape(settings.tape, tickers, start, end)
-    return synthetic_tape(settings.synthetic, tickers)
 
 
 class RunningExchange:

@@ -1,19 +1,18 @@
 """What signed endpoints have in common: who asks is known before anything is answered."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
 from carryflow.venues.simulated.desk import DESK, TradingDesk
+from carryflow.venues.simulated.misbehaviour import Handler
 from carryflow.venues.simulated.signing import KEY_HEADER, Params, require_recent
 from carryflow.venues.simulated.trading.accounts import VenueAccount
 
 Signed = Callable[[TradingDesk, VenueAccount, Params], Any]
 """Answer a client's request; its signature has been checked, and the floor is in step with the clock."""
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def signed(answer: Signed) -> Handler:

@@ -5,21 +5,19 @@ since clients tell spot from futures by it.
 """
 
 import json
-import secrets
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
 from carryflow.core.leg import Leg
 from carryflow.venues.simulated.desk import DESK, TradingDesk
+from carryflow.venues.simulated.listen_keys import ListenKeys, unknown_listen_key
 from carryflow.venues.simulated.misbehaviour import under_maintenance
 from carryflow.venues.simulated.refusals import Refusal, invalid_path
 from carryflow.venues.simulated.signed_routes import keyed
 from carryflow.venues.simulated.streams import SEND_AT_ONCE_BYTES, Listener, StreamHub
-from carryflow.venues.simulated.trading.accounts import VenueAccount
 
 HUB = web.AppKey("hub", StreamHub)
-LISTEN_KEYS = web.AppKey("listen_keys", dict[str, str])
 
 _HEARTBEAT_SECONDS = 20.0
 
@@ -27,30 +25,17 @@ _HEARTBEAT_SECONDS = 20.0
 def add_stream_routes(app: web.Application, hub: StreamHub) -> None:
     """Add the websockets, and the endpoints that hand out the keys of an account's stream."""
     app[HUB] = hub
-    app[LISTEN_KEYS] = {}
-    app.router.add_post("/fapi/v1/listenKey", keyed(lambda _, account: _listen_key(app, account)))
-    app.router.add_put("/fapi/v1/listenKey", keyed(lambda _, account: _listen_key(app, account)))
-    app.router.add_delete("/fapi/v1/listenKey", keyed(lambda _, account: _forget(app, account)))
+    keys, path = hub.listen_keys, "/fapi/v1/listenKey"
+    app.router.add_post(path, keyed(lambda _, account: {"listenKey": keys.lend(account.key)}))
+    app.router.add_put(path, keyed(lambda _, account: {"listenKey": keys.renew(account.key)}))
+    app.router.add_delete(path, keyed(lambda _, account: _give_up(keys, account.key)))
     app.router.add_get("/{host}/ws-api/{version}", _answer_questions)
     app.router.add_get("/{host}/{way:(?:(?:public|market|private)/)?}{kind:ws|stream}", _stream)
     app.router.add_get("/{host}/{way:(?:(?:public|market|private)/)?}{kind:ws|stream}/{name}", _stream)
 
 
-def _listen_key(app: web.Application, account: VenueAccount) -> Any:
-    """Return the account's key, the same until it is given up."""
-    keys = app[LISTEN_KEYS]
-    for listen_key, key in keys.items():
-        if key == account.key:
-            return {"listenKey": listen_key}
-    listen_key = secrets.token_hex(32)
-    keys[listen_key] = account.key
-    return {"listenKey": listen_key}
-
-
-def _forget(app: web.Application, account: VenueAccount) -> Any:
-    keys = app[LISTEN_KEYS]
-    for listen_key in [listen_key for listen_key, key in keys.items() if key == account.key]:
-        del keys[listen_key]
+def _give_up(keys: ListenKeys, account_key: str) -> dict[str, Any]:
+    keys.give_up(account_key)
     return {}
 
 
@@ -62,9 +47,9 @@ async def _stream(request: web.Request) -> web.StreamResponse:
         return under_maintenance()
     name = told.get("name", "")
     listen_key = request.query.get("listenKey", "") or name
-    key = request.app[LISTEN_KEYS].get(listen_key)
+    key = hub.listen_keys.owner(listen_key)
     if key is None and request.query.get("listenKey"):
-        raise Refusal(-1125, "This listenKey does not exist.", status=401)
+        raise unknown_listen_key()
     socket, listener = await _open(request, wrapped=told["kind"] == "stream")
     hub.join(listener)
     if key is not None:

@@ -9,9 +9,11 @@ from typing import Any
 
 from aiohttp import web
 
-from carryflow.core.leg import Leg
+from carryflow.core.leg import LEGS, Leg
 from carryflow.venues.simulated.faults import Fault, FaultBox
 from carryflow.venues.simulated.feeds import Feed, MarketFeed, make_feed
+from carryflow.venues.simulated.listen_keys import ListenKeys
+from carryflow.venues.simulated.pace import Pace
 from carryflow.venues.simulated.trading.events import AccountEvent
 from carryflow.venues.simulated.trading.floor import TradingFloor
 from carryflow.venues.simulated.user_data import account_messages
@@ -84,9 +86,14 @@ class Listener:
 
 
 class StreamHub:
-    """Keep the streams that somebody listens to, and tell what is new in them."""
+    """Keep the streams that somebody listens to, and tell what is new in them.
 
-    def __init__(self, floor: TradingFloor, faults: FaultBox) -> None:
+    Attributes:
+        listen_keys: what opens the streams of accounts; whoever hears one is told when its key expires.
+    """
+
+    def __init__(self, floor: TradingFloor, faults: FaultBox, pace: Pace) -> None:
+        self.listen_keys = ListenKeys(pace)
         self._floor = floor
         self._faults = faults
         self._feeds: dict[tuple[Leg, str], Feed] = {}
@@ -141,6 +148,8 @@ class StreamHub:
         for key, feed in self._feeds.items():
             for message in feed.messages(now_ms):
                 self._spread(key, message)
+        for account_key, listen_key in self.listen_keys.take_expired().items():
+            self._expire(account_key, listen_key, now_ms)
         self.wake()
 
     def wake(self) -> None:
@@ -167,6 +176,15 @@ class StreamHub:
     def _spread(self, key: tuple[Leg, str], message: str) -> None:
         for listener in self._listening.get(key, ()):
             listener.say(key[1], message, self._faults)
+
+    def _expire(self, account_key: str, listen_key: str, now_ms: int) -> None:
+        """Tell those whom a listen key let in that they hear no more; a subscription of spot has none."""
+        told = {"e": "listenKeyExpired", "E": now_ms, "listenKey": listen_key}
+        for leg in LEGS:
+            owners = self._accounts.get((leg, account_key), {})
+            for listener in [heard for heard, subscription in owners.items() if subscription is None]:
+                listener.say("listenKeyExpired", json.dumps(told), self._faults)
+                del owners[listener]
 
     def _tell(self, event: AccountEvent) -> None:
         """Tell the owner what happened, and everybody of a trade."""

@@ -50,6 +50,11 @@ class Channel:
         """Wait for the first message from now on."""
         self.heard_at, self.heard_ms = time.monotonic(), now_ms
 
+    def subscribe(self) -> None:
+        """Be there before the first message: of what is told only when it happens, none may come for long."""
+        if self.state not in {StreamState.LIVE, StreamState.CLOSED}:
+            self.state, self.live_at = StreamState.LIVE, time.monotonic()
+
     def take(self, value: Any, made_ms: int | None, now_ms: int) -> None:
         """Take what has just come.
 

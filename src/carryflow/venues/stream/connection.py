@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from carryflow.venues.answers import read_strictly
 from carryflow.venues.budget import RequestBudget
 from carryflow.venues.connection import VenueConnection, redirect
 from carryflow.venues.settings import VenueName, VenueSettings
@@ -50,21 +49,19 @@ class StreamConnection(VenueConnection):
         `prepare` gets the exchange as ccxt made it, before it is led to another address; `budget` is shared
         with whoever else asks this venue.
         """
+        self._sockets = _sockets(feed, markets)
+        super().__init__(settings, budget=budget, prepare=prepare)
+
+    def _make(self) -> Any:
+        """Return ccxt.pro's exchange."""
         import ccxt.pro
 
-        super().__init__(settings, budget=budget)
-        self.exchange = getattr(ccxt.pro, self.dialect.ccxt_class)(
-            {
-                "enableRateLimit": settings.name != "simulated",
-                "options": dict(self.dialect.options) | _sockets(feed, markets),
-                "newUpdates": True,
-            }
-        )
-        if prepare is not None:
-            prepare(self.exchange)
-        if settings.url is not None:
-            self.exchange.urls["api"] = redirect_streams(self.exchange.urls["api"], settings.url)
-        read_strictly(self.exchange, self.budget, settings.longest_pause_seconds)
+        config = self._config()
+        config["options"] |= self._sockets
+        return getattr(ccxt.pro, self.dialect.ccxt_class)(config | {"newUpdates": True})
+
+    def _redirect(self, urls: Any, base: str) -> Any:
+        return redirect_streams(urls, base)
 
 
 def _sockets(feed: FeedSettings, markets: int) -> dict[str, Any]:

@@ -282,8 +282,9 @@ class VenueFeed:
 
     async def _listen(self, channel: Channel, on_order: OrderListener) -> None:
         """Tell of each order of which the venue tells."""
+        watch = self._exchange.watch_orders
         while True:
-            orders = await self._exchange.watch_orders(None, None, None, {"type": channel.symbol})
+            orders = await self._tap.listen(channel, watch, None, None, None, {"type": channel.symbol})
             channel.take(len(orders), None, self._clock.now_ms())
             for name in dict.fromkeys(order["clientOrderId"] for order in orders):
                 if name is not None:

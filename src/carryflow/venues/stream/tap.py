@@ -21,6 +21,9 @@ from carryflow.venues.stream.sequence import guard_sequence
 _WATCHED: ContextVar[Channel | None] = ContextVar("watched", default=None)
 """For whom the running task talks to ccxt."""
 
+_LISTENING: ContextVar[Channel | None] = ContextVar("listening", default=None)
+"""The account's orders of which the running task asks to be told."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Line:
@@ -57,6 +60,14 @@ class Tap:
             await call(*args)
         finally:
             _WATCHED.reset(token)
+
+    async def listen(self, channel: Channel, call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        """Return the next news of orders by one of ccxt's `watch` methods; the channel is there before it."""
+        token = _LISTENING.set(channel)
+        try:
+            return await call(*args)
+        finally:
+            _LISTENING.reset(token)
 
     def ask_anew(self, channel: Channel, why: str) -> None:
         """Let ccxt forget the subscription of one channel, whose watcher gets an error."""
@@ -152,7 +163,9 @@ class Tap:
         subscription: Any = None,
     ) -> Any:
         self._note(url, [message_hash], [subscribe_hash or message_hash])
-        return self._watch_one(url, message_hash, message, subscribe_hash, subscription)
+        told = self._watch_one(url, message_hash, message, subscribe_hash, subscription)
+        self._await_subscription(url, [message_hash])
+        return told
 
     def _watch_multiple(
         self,
@@ -163,13 +176,31 @@ class Tap:
         subscription: Any = None,
     ) -> Any:
         self._note(url, message_hashes, subscribe_hashes or message_hashes)
-        return self._watch_many(url, message_hashes, message, subscribe_hashes, subscription)
+        told = self._watch_many(url, message_hashes, message, subscribe_hashes, subscription)
+        self._await_subscription(url, message_hashes)
+        return told
 
     def _note(self, url: str, messages: list[str], subscriptions: list[str]) -> None:
         channel = _WATCHED.get()
         if channel is not None:
             self._channels.update(dict.fromkeys(messages, channel))
             self._lines[channel] = _Line(url, tuple(dict.fromkeys([*messages, *subscriptions])))
+
+    def _await_subscription(self, url: str, messages: list[str]) -> None:
+        """Count orders as subscribed once their socket is open; a refusal ends the call that asked for them.
+
+        What comes before, a key to listen with or a login, is asked for under names without orders in them.
+        """
+        channel, client = _LISTENING.get(), self._exchange.clients.get(url)
+        if channel is None or client is None or not any("order" in name for name in messages):
+            return
+
+        def opened(connected: "asyncio.Future[Any]") -> None:
+            failed = connected.cancelled() or connected.exception() is not None
+            if not failed and self._exchange.clients.get(url) is client:
+                channel.subscribe()
+
+        client.connected.add_done_callback(opened)
 
     def _spawn(self, method: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
         """Run what ccxt does in the background, such as asking for a snapshot, where it can be stopped.

@@ -34,7 +34,9 @@ def exchange_on() -> Iterator[Callable[..., RunningExchange]]:
     """Start a stepped exchange: `exchange_on(minutes)`, prices as multiples of the first."""
     with ExitStack() as running:
 
-        def start(minutes: Sequence[float] = CALM) -> RunningExchange:
+        def start(
+            minutes: Sequence[float] = CALM, basis: float = 0.0, flow_quote: float = 40e6
+        ) -> RunningExchange:
             plenty = TradingSettings(
                 spot_orders_per_10s=10**9,
                 perp_orders_per_10s=10**9,
@@ -42,7 +44,9 @@ def exchange_on() -> Iterator[Callable[..., RunningExchange]]:
                 perp_weight_per_minute=10**9,
             )
             start_ms = FIRST_MS + BEGUN * MINUTE_MS
-            return running.enter_context(start_exchange(tape_of(minutes), trading=plenty, start_ms=start_ms))
+            return running.enter_context(
+                start_exchange(tape_of(minutes, basis, flow_quote), trading=plenty, start_ms=start_ms)
+            )
 
         yield start
 

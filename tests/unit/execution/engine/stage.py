@@ -1,7 +1,7 @@
 """An engine on the simulated exchange over HTTP, whose clock moves only when somebody waits or steps it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -36,8 +36,11 @@ CAPITAL = Decimal(20_000)
 PRICES = {"BTC": 50_000.0, "ETH": 2_000.0}
 
 
-def tape_of(minutes: Sequence[float]) -> Tape:
-    """Return minutes of both coins whose closes are these multiples of their first price, without funding."""
+def tape_of(minutes: Sequence[float], basis: float = 0.0, flow_quote: float = 40e6) -> Tape:
+    """Return minutes of both coins whose closes are these multiples of their first price, without funding.
+
+    The perpetual stands apart from spot by `basis` (fraction of spot); `flow_quote` is traded in a minute.
+    """
     tables = {}
     for ticker, price in PRICES.items():
         closes = [round(price * multiple, 1) for multiple in minutes]
@@ -50,7 +53,7 @@ def tape_of(minutes: Sequence[float]) -> Tape:
                 "high": [max(pair) for pair in zip(opens, closes, strict=True)],
                 "low": [min(pair) for pair in zip(opens, closes, strict=True)],
                 "close": closes,
-                "volume": [40 * 1e6 / price] * len(closes),
+                "volume": [flow_quote / price] * len(closes),
                 "bid": [close - 0.1 for close in closes],
                 "ask": [close + 0.1 for close in closes],
                 "bid_depth": [2e6] * len(closes),
@@ -58,7 +61,9 @@ def tape_of(minutes: Sequence[float]) -> Tape:
             }
         )
         tables["spot", ticker] = _whole(table, SPOT_COLUMNS)
-        marked = table.with_columns(mark_open=pl.col("open"), mark_close=pl.col("close"))
+        prices = ("open", "high", "low", "close", "bid", "ask")
+        apart = table.with_columns((pl.col(name) * (1 + basis)).round(1) for name in prices)
+        marked = apart.with_columns(mark_open=pl.col("open"), mark_close=pl.col("close"))
         tables["perp", ticker] = _whole(marked, PERP_COLUMNS)
     return Tape("staged", tables, FIRST_MS + len(minutes) * MINUTE_MS, "USDT", MINUTE_MS)
 
@@ -97,8 +102,20 @@ class Stage:
     clock: SteppedClock
     kill: KillSwitch
     settings: ExecutionSettings
+    view: Any
     alerts: list[Alert] = field(default_factory=list)
     decided: int = 0
+
+    def when_it_waits(self, act: Callable[[], None]) -> None:
+        """Do something when the engine next waits in its clock, as for an order that rests."""
+        sleep, clock = self.clock.sleep, self.clock
+
+        async def interrupted(seconds: float) -> None:
+            clock.sleep = sleep  # type: ignore[method-assign]
+            act()
+            await sleep(seconds)
+
+        clock.sleep = interrupted  # type: ignore[method-assign]
 
     async def decide(self, fraction: float, ticker: str = "BTC", valid_ms: int = HOUR_MS) -> Outcome:
         """Let the engine follow a new decision."""
@@ -157,7 +174,7 @@ async def staged(
         with Journal.open(folder / "journal.db", identity) as journal:
             kill, alerts = KillSwitch(folder / "kill.json"), list[Alert]()
             engine = Engine(venue, view, journal, settings, tickers, clock, alerts.append, kill)
-            stage = Stage(engine, venue, journal, exchange, clock, kill, settings, alerts)
+            stage = Stage(engine, venue, journal, exchange, clock, kill, settings, view, alerts)
             await engine.start()
             yield stage
 
@@ -182,6 +199,6 @@ async def staged_on_paper(
             venue = PaperVenue.resume(journal, view, instruments, costs, clock)
             kill, alerts = KillSwitch(folder / "kill.json"), list[Alert]()
             engine = Engine(venue, view, journal, settings, ("BTC",), clock, alerts.append, kill, costs=costs)
-            stage = Stage(engine, venue, journal, exchange, clock, kill, settings, alerts)
+            stage = Stage(engine, venue, journal, exchange, clock, kill, settings, view, alerts)
             await engine.start()
             yield stage

@@ -6,7 +6,7 @@ import pytest
 from carryflow.core.errors import ActionError, SettingsError, UnknownTickerError
 from carryflow.execution.intents import Action
 from carryflow.execution.kill import Level
-from carryflow.execution.orders import Wallet
+from carryflow.execution.orders import OrderRequest, Side, TimeInForce, Wallet
 from carryflow.execution.pair import State
 from carryflow.execution.risk import Limit
 from carryflow.execution.settings import LimitSettings
@@ -144,6 +144,24 @@ def test_replaying_a_close_never_flips_the_position(play: Play) -> None:
     play(scenario)
 
 
+@pytest.mark.pitfall("P06")
+def test_a_pair_whose_perpetual_is_far_from_spot_is_opened_and_closed(
+    play: Play, exchange_on: Callable[..., RunningExchange]
+) -> None:
+    exchange = exchange_on(basis=-0.2)
+    exchange.open_account(KEY, SECRET, {"USDT": CAPITAL}, CAPITAL)
+
+    async def scenario(stage: Stage) -> None:
+        assert (await stage.decide(0.8)).action is Action.OPEN
+        assert stage.pair().perp_qty < D("-0.1")
+        assert (await stage.decide(0.0)).action is Action.CLOSE
+        assert stage.pair().perp_qty == 0
+        assert stage.alerts == []
+        stage.require_exact()
+
+    play(scenario, on=exchange)
+
+
 def test_a_leader_that_may_rest_rests_and_what_it_does_not_get_is_crossed_for(play: Play) -> None:
     async def scenario(stage: Stage) -> None:
         outcome = await stage.decide(1.0)
@@ -180,12 +198,19 @@ def test_flatten_closes_everything_and_cancels_what_rests(play: Play) -> None:
     async def scenario(stage: Stage) -> None:
         await stage.decide(1.0, "BTC")
         await stage.decide(1.0, "ETH")
+        for leg, price in (("spot", "40000"), ("perp", "40000")):
+            by_hand = OrderRequest(
+                f"web-{leg}", leg, "BTC", Side.BUY, D("0.01"), D(price), TimeInForce.POST_ONLY
+            )
+            await stage.venue.submit(by_hand, stage.clock.now_ms() + 3_000)
+        assert stage.statement["open_orders"] == 2
         outcomes = await stage.engine.flatten("enough")
         assert {ticker: outcome.action for ticker, outcome in outcomes.items()} == {
             "BTC": Action.CLOSE,
             "ETH": Action.CLOSE,
         }
         assert stage.statement["positions"] == {}
+        assert stage.statement["open_orders"] == 0
         stage.require_exact()
 
     play(scenario, tickers=("BTC", "ETH"))
@@ -234,14 +259,18 @@ def test_a_day_that_lost_too_much_is_over(play: Play, exchange_on: Callable[...,
     play(scenario, on=exchange, limits=LimitSettings(max_daily_loss=0.0005, max_feed_age_seconds=3_600.0))
 
 
-def test_a_venue_that_does_not_tell_what_there_is_gets_no_more_risk(play: Play) -> None:
+def test_a_venue_that_does_not_tell_what_there_is_gets_no_more_risk_and_gives_back_what_there_is(
+    play: Play,
+) -> None:
     async def scenario(stage: Stage) -> None:
-        await stage.decide(0.5)
+        await stage.decide(0.7)
         stage.exchange.step(600_000)
-        stage.exchange.inject(Fault.SERVER_ERROR, times=1_000, path="/fapi")
+        stage.exchange.inject(Fault.SERVER_ERROR, times=1_000, path="/sapi/v1/asset/transfer", method="GET")
         outcome = await stage.decide(1.0)
-        assert outcome.action is None
+        assert (outcome.action, [breach.limit for breach in outcome.breaches]) == (None, [Limit.OUT_OF_DATE])
         assert "does not tell what there is" in outcome.words
+        assert (await stage.decide(0.3)).action is Action.RESIZE
+        assert stage.pair().notional_quote < 4_000
         stage.exchange.clear_faults()
         assert (await stage.decide(1.0)).action is Action.RESIZE
 

@@ -12,7 +12,7 @@ from carryflow.execution.pair import State
 from carryflow.execution.risk import Limit
 from carryflow.venues.simulated.faults import Fault
 from carryflow.venues.simulated.server import RunningExchange
-from tests.unit.execution.engine.stage import KEY, Stage
+from tests.unit.execution.engine.stage import CAPITAL, KEY, SECRET, Stage
 
 D = Decimal
 Play = Callable[..., None]
@@ -181,9 +181,16 @@ def test_the_books_of_an_engine_that_starts_again_are_the_same(play: Play) -> No
 
 def test_an_order_of_ours_that_rests_when_the_engine_dies_is_cancelled_by_the_next(play: Play) -> None:
     async def killed(stage: Stage) -> None:
+        rests = asyncio.Event()
+
+        async def wait_for_ever(_: float) -> None:
+            rests.set()
+            await asyncio.Event().wait()
+
+        stage.clock.sleep = wait_for_ever
         task = asyncio.create_task(stage.decide(1.0))
-        while not any(order.status == "NEW" for order in stage.exchange.orders(KEY)):
-            await asyncio.sleep(0.005)
+        await asyncio.wait_for(rests.wait(), timeout=30)
+        assert stage.statement["open_orders"] == 1
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -195,6 +202,27 @@ def test_an_order_of_ours_that_rests_when_the_engine_dies_is_cancelled_by_the_ne
 
     play(killed, style="maker_first")
     play(after)
+
+
+@pytest.mark.pitfall("P11")
+def test_cash_that_was_on_its_way_at_a_kill_is_not_sent_again(
+    play: Play, monkeypatch: pytest.MonkeyPatch, exchange_on: Callable[..., RunningExchange]
+) -> None:
+    exchange = exchange_on()
+    exchange.open_account(KEY, SECRET, {"USDT": CAPITAL}, D(0))
+
+    async def nothing(_: Stage) -> None: ...
+
+    async def after(stage: Stage) -> None:
+        assert len(exchange.transfers(KEY)) == len(stage.journal.transfers()) == 1
+        assert D(stage.statement["futures"]) == CAPITAL / 2
+        stage.require_exact()
+
+    deaths(monkeypatch, "settle_transfer", 1, before=True)
+    with pytest.raises(Killed):
+        play(nothing, on=exchange)
+    monkeypatch.undo()
+    play(after, on=exchange)
 
 
 @pytest.mark.pitfall("P14")

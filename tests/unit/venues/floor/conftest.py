@@ -23,22 +23,25 @@ Limit = Callable[..., OrderEntry]
 
 
 def plain_tape(
-    closes: Sequence[float], marks: Sequence[float], rates: Mapping[int, float], volume: float
+    closes: Sequence[float | None], marks: Sequence[float], rates: Mapping[int, float], volume: float
 ) -> Tape:
-    """Return minutes of BTC whose book has one level a side: bid at the close, ask one above, deep."""
+    """Return minutes of BTC whose book has one level a side: bid at the close, ask one above, deep.
+
+    Minutes without a close are not on the tape.
+    """
     rows = len(closes)
     table = pl.DataFrame(
         {
             "timestamp": pl.Series([START + i * MINUTE for i in range(rows)]).cast(TIMESTAMP),
-            **{name: [float(c) for c in closes] for name in ("open", "high", "low", "close", "bid")},
-            "ask": [c + 1.0 for c in closes],
+            **{name: [float(c or 0) for c in closes] for name in ("open", "high", "low", "close", "bid")},
+            "ask": [(c or 0) + 1.0 for c in closes],
             "volume": [volume] * rows,
             **{name: [1e6] * rows for name in ("bid_depth", "ask_depth")},
             "mark_open": [float(m) for m in [marks[0], *marks[:-1]]],
             "mark_close": [float(m) for m in marks],
             "funding_rate": [rates.get(i) for i in range(rows)],
         }
-    )
+    ).filter(pl.Series([close is not None for close in closes]))
     legs = {"spot": SPOT_COLUMNS, "perp": PERP_COLUMNS}
     tables = {
         (leg, "BTC"): table.select(
@@ -63,14 +66,14 @@ def plain_floor() -> PlainFloor:
     """Return a maker of floors on the plain market, at the close of its first bar."""
 
     def make(
-        closes: Sequence[float],
+        closes: Sequence[float | None],
         *,
         marks: Sequence[float] | None = None,
         rates: Mapping[int, float] | None = None,
         volume: float = 0.0,
         settings: TradingSettings | None = None,
     ) -> TradingFloor:
-        tape = plain_tape(closes, marks or closes, rates or {}, volume)
+        tape = plain_tape(closes, marks or [close or 0 for close in closes], rates or {}, volume)
         floor = TradingFloor(SimulatedVenue(tape), settings or TradingSettings())
         floor.advance(START + MINUTE)
         return floor

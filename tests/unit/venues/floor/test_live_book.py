@@ -80,6 +80,22 @@ def test_changes_lead_from_one_book_to_the_next_whatever_was_taken(floor: Tradin
         assert (bids, asks) == sides(book)
 
 
+def test_what_is_taken_of_a_deep_level_is_back_within_a_minute(floor: TradingFloor) -> None:
+    account = floor.open_account("k", {"USDT": Decimal(100_000_000)}, Decimal(0))
+    drawn = floor.book("spot", "BTCUSDT", 7).asks
+    all_of_six = sum(Decimal(qty) for _, qty in drawn[:6])
+    entry = OrderEntry("BTCUSDT", Side.BUY, OrderType.MARKET, TimeInForce.GTC, all_of_six)
+    floor.place(account, "spot", entry)
+    assert floor.book("spot", "BTCUSDT", 1).asks == drawn[6:]
+    slot = floor.venue.now_ms // 100
+    redrawn = next(at for at in range(slot + 1, slot + 601) if at % 600 == 5)  # of the sixth level
+    floor.advance(redrawn * 100 - 1)
+    assert drawn[5] not in floor.book("spot", "BTCUSDT", 10).asks
+    floor.advance(redrawn * 100)
+    assert drawn[5] in floor.book("spot", "BTCUSDT", 10).asks
+    assert drawn[5] in floor.book_changes("spot", "BTCUSDT", redrawn - 1).asks
+
+
 def test_a_quiet_slot_changes_one_level_of_each_side(floor: TradingFloor) -> None:
     floor.advance(floor.venue.now_ms + 10_000)
     slot = floor.venue.now_ms // 100

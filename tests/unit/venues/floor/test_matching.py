@@ -303,6 +303,7 @@ def test_history_comes_in_pages(floor: TradingFloor, rich: Rich, market: Callabl
     assert floor.trades(account, "perp", "BTCUSDT", start + 1_000, limit=2) == trades[1:3]
     assert floor.trades(account, "perp", "BTCUSDT", start + 1_000, start + 2_000) == trades[1:3]
     assert floor.trades(account, "perp", "BTCUSDT", from_id=trades[3].id) == trades[3:]
+    assert floor.trades(account, "perp", "BTCUSDT", limit=1, order_id=trades[0].order_id) == trades[:1]
     assert floor.trades(account, "perp", "ETHUSDT") == floor.trades(account, "spot", "BTCUSDT") == []
     incomes = floor.income(account, "COMMISSION", "BTCUSDT", limit=3)
     assert [income.trade_id for income in incomes] == [trade.id for trade in trades[-3:]]

@@ -246,6 +246,54 @@ def test_a_leverage_that_no_venue_offers_is_refused(
     assert plain.place(account, "perp", limit("BUY", "9.9", "101")).status == "FILLED"
 
 
+def test_a_leverage_that_what_is_held_cannot_have_is_refused_and_changes_nothing(
+    plain: TradingFloor, limit: Limit
+) -> None:
+    account = plain.open_account("leveraged", {}, Decimal(10_000))
+    plain.place(account, "perp", limit("SELL", "900", "100"))  # 45 of fees, and 4,500 of margin at 20
+    with pytest.raises(Refusal, match="-2028"):
+        plain.set_leverage(account, "BTCUSDT", 9)  # 10,000 of margin, and 9,955 are there
+    with pytest.raises(Refusal, match="-2027"):
+        plain.set_leverage(account, "BTCUSDT", 101)  # only up to 50,000
+    assert plain.leverage(account, "BTCUSDT") == 20
+    plain.set_leverage(account, "BTCUSDT", 10)
+    assert plain.margin(account).position_initial == 9_000
+    plain.set_leverage(account, "BTCUSDT", 100)
+    assert plain.margin(account).position_initial == 900
+
+
+def test_an_order_beyond_what_a_leverage_may_carry_is_refused_unless_it_makes_the_position_smaller(
+    plain_floor: Callable[..., TradingFloor], limit: Limit, minute: Callable[[int], int]
+) -> None:
+    floor = plain_floor([100, 104])
+    account = floor.open_account("leveraged", {}, Decimal(1_000_000))
+    floor.set_leverage(account, "BTCUSDT", 125)  # up to 50,000
+    with pytest.raises(Refusal, match="-2027"):
+        floor.place(account, "perp", limit("BUY", "501", "100", "GTC"))
+    rests = floor.place(account, "perp", limit("BUY", "300", "96", "GTC"))
+    with pytest.raises(Refusal, match="-2027"):
+        floor.place(account, "perp", limit("BUY", "300", "96", "GTC"))
+    floor.cancel(account, "perp", "BTCUSDT", order_id=rests.order_id)
+    floor.place(account, "perp", limit("SELL", "500", "100"))
+    floor.advance(minute(2))  # it is worth 52,000 by now
+    with pytest.raises(Refusal, match="-2027"):
+        floor.place(account, "perp", limit("SELL", "0.1", "104"))
+    assert floor.place(account, "perp", limit("BUY", "0.1", "105")).status == "FILLED"
+
+
+def test_an_account_is_not_opened_twice_and_its_key_is_not_repeated(plain: TradingFloor) -> None:
+    plain.open_account("a-key-of-ours", {}, Decimal(0))
+    with pytest.raises(ValueError, match="another key") as refused:
+        plain.open_account("a-key-of-ours", {}, Decimal(0))
+    assert "a-key-of-ours" not in str(refused.value)
+
+
+@pytest.mark.parametrize("dollars", ["0", "-1", "NaN", "Infinity", "1e-9"])
+def test_a_quote_coin_of_no_price_is_refused(plain: TradingFloor, dollars: str) -> None:
+    with pytest.raises(ValueError, match=r"dollars must be a price from 0\.001 to 1000"):
+        plain.set_quote_price(Decimal(dollars))
+
+
 def test_the_quote_coins_price_is_told_and_cannot_be_traded(
     plain: TradingFloor, account: VenueAccount
 ) -> None:
@@ -255,6 +303,8 @@ def test_the_quote_coins_price_is_told_and_cannot_be_traded(
     assert venue.price(venue.market("spot", "USDCUSDT"))["price"] == "1.0309"
     assert (told["bidPrice"], told["askPrice"]) == ("1.0309", "1.031")
     assert plain.book("spot", "USDCUSDT").bids[0][0] == "1.0309"
+    status = {entry["symbol"]: entry["status"] for entry in venue.exchange_info("spot")["symbols"]}
+    assert status["USDCUSDT"] == "TRADING"
     entry = OrderEntry("USDCUSDT", Side.BUY, OrderType.MARKET, TimeInForce.GTC, Decimal(10))
     with pytest.raises(Refusal, match="-2010 This symbol is not permitted"):
         plain.place(account, "spot", entry)

@@ -67,6 +67,34 @@ def test_fees_in_quote_leave_the_coins_bought_whole(
     conserved(floor, account)
 
 
+@pytest.mark.pitfall("P15")
+def test_a_commission_is_rounded_down_in_whichever_coin_it_is_paid(
+    plain_floor: Callable[..., TradingFloor], limit: Callable[..., OrderEntry]
+) -> None:
+    for fee_in_base, fee in ((True, "0.00077777"), (False, "0.07855547")):  # 0.000777777, 0.078555477
+        charges = TradingSettings(fee_in_base=fee_in_base, spot_maker_bp=0, spot_taker_bp=7.77)
+        floor = plain_floor([100], settings=charges)
+        account = floor.open_account("k", {"USDT": Decimal(1_000)}, Decimal(0))
+        (trade,) = floor.place(account, "spot", limit("BUY", "1.001", "101")).trades
+        assert trade.commission == Decimal(fee)
+        conserved(floor, account)
+
+
+@pytest.mark.parametrize("kind", [OrderType.LIMIT, OrderType.MARKET])
+def test_a_wallet_that_just_pays_for_a_purchase_and_its_fee_is_not_overdrawn(
+    plain_floor: Callable[..., TradingFloor], kind: OrderType
+) -> None:
+    floor = plain_floor([100], settings=TradingSettings(fee_in_base=False, spot_taker_bp=7.77))
+    price = Decimal(101) if kind is OrderType.LIMIT else None
+    for k in range(50):
+        qty = 1 + k * Decimal("0.001")
+        needed = qty * 101 * Decimal("1.001")  # the maker's 10 bp are dearer
+        account = floor.open_account(f"{k}", {"USDT": needed}, Decimal(0))
+        entry = OrderEntry("BTCUSDT", Side.BUY, kind, TimeInForce.IOC, qty, price)
+        floor.place(account, "spot", entry)
+        conserved(floor, account)
+
+
 def test_a_purchase_locks_the_dearer_fee_because_it_may_turn_out_either(
     plain_floor: Callable[..., TradingFloor], limit: Callable[..., OrderEntry]
 ) -> None:
@@ -170,7 +198,7 @@ def _make(floor: TradingFloor, account: VenueAccount, move: tuple[Any, ...]) -> 
     match move:
         case ("order", leg, side, tif, lots, ticks, reduce_only, late_ms):
             kind = OrderType.MARKET if tif is None else OrderType.LIMIT
-            mid = floor.mark_price("BTCUSDT").quantize(Decimal("0.1"))
+            mid = Decimal(floor.book("perp", "BTCUSDT").bids[0][0])
             floor.place(
                 account,
                 leg,

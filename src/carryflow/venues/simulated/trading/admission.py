@@ -64,5 +64,8 @@ class Admission:
         price = touch if entry.price is None else entry.price
         if entry.side is Side.SELL:
             price = max(price, touch)
-        if not self._margin.affords(account, (entry.symbol, entry.side, price * entry.qty)):
+        added = (entry.symbol, entry.side, price * entry.qty)
+        if not self._margin.carries(account, added):
+            raise refusals.position_too_large()
+        if not self._margin.affords(account, added):
             raise refusals.insufficient_margin()

@@ -1,8 +1,8 @@
 """What a trade, a payment and a transfer do to an account: exact, to the last unit.
 
-Commissions, funding and the cost of what is left of a position are rounded to 8 decimals, half to even;
-nothing else is rounded, so that whatever came in is either still there or was paid to somebody. All of it is
-to be called by functions that are `exactly`.
+Commissions are rounded down to 8 decimals, funding and the cost of what is left of a position to the nearest,
+half to even; nothing else is rounded, so that whatever came in is either still there or was paid to somebody.
+All of it is to be called by functions that are `exactly`.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from carryflow.venues.simulated.trading.accounts import (
     WalletName,
 )
 from carryflow.venues.simulated.trading.events import AccountEvent, EventKind, Reason
-from carryflow.venues.simulated.trading.exact import paid
+from carryflow.venues.simulated.trading.exact import charged, paid
 from carryflow.venues.simulated.trading.orders import (
     ZERO,
     OrderStatus,
@@ -110,7 +110,7 @@ class Clearing:
             realized = ZERO
         else:
             realized = self._move_position(account, order, price, qty)
-            fee, asset = paid(price * qty * rate) if commission is None else commission, account.quote
+            fee, asset = charged(price * qty * rate) if commission is None else commission, account.quote
             account.futures += realized - fee
         trade = Trade(
             id=next(self._trade_ids),
@@ -156,7 +156,12 @@ class Clearing:
         self._tell_balance(account, "perp", Reason.FUNDING_FEE, (account.quote,), symbol, amount)
 
     def insure(self, account: VenueAccount) -> None:
-        """Make up a futures wallet that a liquidation left below zero, as the insurance fund does."""
+        """Make up a futures wallet that a liquidation left below zero, as the insurance fund does.
+
+        No trade is behind this credit. A client sees the wallet at zero, an ACCOUNT_UPDATE whose reason is
+        INSURANCE_CLEAR and that names no position, and a row of the income history with neither symbol nor
+        trade: whoever adds up fills, funding and transfers alone finds so much more than is explained.
+        """
         if account.futures < 0:
             lacking = -account.futures
             account.futures = ZERO
@@ -186,18 +191,18 @@ class Clearing:
         if order.entry.side is Side.SELL:
             self._release(account, order, qty)
             base.free -= qty
-            fee = paid(value * rate)
+            fee = charged(value * rate)
             quote.free += value - fee
             return fee, account.quote
         limit = order.entry.price
         if limit is not None:
             self._release(account, order, self.quote_per_base(limit) * qty)
         if self._fee_in_base:
-            fee = paid(qty * rate)
+            fee = charged(qty * rate)
             quote.free -= value
             base.free += qty - fee
             return fee, pit.market.ticker
-        fee = paid(value * rate)
+        fee = charged(value * rate)
         quote.free -= value + fee
         base.free += qty
         return fee, account.quote

@@ -13,6 +13,7 @@ DOLLAR = "USDC"
 """The coin that stands for a dollar."""
 
 _TICK = 0.0001
+_LEAST, _MOST = Decimal("0.001"), Decimal(1000)
 _TURNOVER = 10_000_000.0
 
 
@@ -20,7 +21,12 @@ def dollar_market(quote: str, dollars: Decimal, bar_ms: int) -> VenueMarket:
     """Return a spot market in which a dollar has always cost `1 / dollars` of the quote coin.
 
     Its one bar closed in 1970, so that it stands still until it is listed anew.
+
+    Raises:
+        ValueError: it is no price that can be told in ticks.
     """
+    if not (dollars.is_finite() and _LEAST <= dollars <= _MOST):
+        raise ValueError(f"dollars must be a price from {_LEAST} to {_MOST}, was {dollars}")
     price = round(1 / float(dollars), 4)
     columns = {name: [price] for name in ("open", "high", "low", "close")} | {"volume": [_TURNOVER]}
     table = pl.DataFrame({"timestamp": pl.Series([0]).cast(TIMESTAMP), **columns})
@@ -35,4 +41,5 @@ def dollar_market(quote: str, dollars: Decimal, bar_ms: int) -> VenueMarket:
         | {name: pl.Series([value]).to_numpy() for name, value in unseen.items()},
         filters=MarketFilters(tick=_TICK, lot=1.0, min_notional=5.0),
         prices={"trade": leg_bars(table, bar_ms)},
+        standing=True,
     )

@@ -1,7 +1,7 @@
 """Arithmetic that keeps every digit of money."""
 
 from collections.abc import Callable
-from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -33,3 +33,12 @@ def paid(amount: Decimal) -> Decimal:
     Decimal('0.12345678')
     """
     return amount.quantize(CENT, ROUND_HALF_EVEN, EXACT)
+
+
+def charged(commission: Decimal) -> Decimal:
+    """Return a commission as the venue takes it: to 8 decimals and never more, so that a lock pays it.
+
+    >>> charged(Decimal("0.123456789"))
+    Decimal('0.12345678')
+    """
+    return commission.quantize(CENT, ROUND_DOWN, EXACT)

@@ -66,7 +66,7 @@ class TradingFloor(Inquiries):
             ValueError: there is one with this key.
         """
         if key in self._accounts:
-            raise ValueError(f"an account of the key {key} is open already; choose another key")
+            raise ValueError("an account with this key is open already; choose another key")
         account = VenueAccount(
             key=key,
             withdraw=withdraw,
@@ -78,15 +78,18 @@ class TradingFloor(Inquiries):
         self._accounts[key] = account
         return account
 
+    @exactly
     def set_leverage(self, account: VenueAccount, symbol: str, leverage: int) -> None:
         """Set an account's leverage in a perpetual.
 
         Raises:
-            Refusal: −1121, no such symbol is listed; −4028, the venue has no such leverage.
+            Refusal: −1121, no such symbol is listed; −4028, the venue has no such leverage; −2027, so large a
+                position as there is may not have it; −2028, the margin does not suffice for it.
         """
         self.venue.market("perp", symbol)
         if leverage not in _LEVERAGES:
             raise refusals.invalid_leverage(leverage)
+        self._margin.check_leverage(account, symbol, leverage)
         account.leverages[symbol] = leverage
 
     @exactly
@@ -204,7 +207,13 @@ class TradingFloor(Inquiries):
 
     @exactly
     def deleverage(self, account: VenueAccount, symbol: str, fraction: Decimal) -> VenueOrder | None:
-        """Close a fraction of a position at the mark, as auto-deleveraging does; None where none is held."""
+        """Close a fraction of a position at the mark, as auto-deleveraging does; None where none is held.
+
+        Raises:
+            ValueError: it is no fraction.
+        """
+        if not (fraction.is_finite() and 0 <= fraction <= 1):
+            raise ValueError(f"fraction must be from 0 to 1, was {fraction}")
         return self._force.deleverage(account, symbol, fraction)
 
     def halt(self, leg: Leg, symbol: str, halted: bool) -> None:
@@ -220,6 +229,10 @@ class TradingFloor(Inquiries):
             self.venue.halted.discard((leg, symbol))
 
     def set_quote_price(self, dollars: Decimal) -> None:
-        """Set what the quote coin is worth: the price of `USDCUSDT` is its inverse."""
+        """Set what the quote coin is worth: the price of `USDCUSDT` is its inverse.
+
+        Raises:
+            ValueError: the market has no such price.
+        """
         if self.venue.quote != DOLLAR:
             self.venue.list_market(dollar_market(self.venue.quote, dollars, self.venue.bar_ms))

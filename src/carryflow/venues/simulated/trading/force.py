@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from carryflow.venues.simulated.trading.accounts import VenueAccount
 from carryflow.venues.simulated.trading.clearing import Clearing
-from carryflow.venues.simulated.trading.exact import paid
+from carryflow.venues.simulated.trading.exact import charged
 from carryflow.venues.simulated.trading.margin import Margin
 from carryflow.venues.simulated.trading.matching import Matching
 from carryflow.venues.simulated.trading.orders import (
@@ -42,7 +42,7 @@ class Force:
             pit = self._pits.at("perp", symbol)
             qty = abs(account.position_qty(symbol))
             left = max(ZERO, account.futures + self._margin.unrealized(account))
-            fee = min(paid(fee_rate * qty * pit.mark), paid(left))
+            fee = min(charged(fee_rate * qty * pit.mark), charged(left))
             self._close(account, pit, qty, fee, "autoclose-{}")
         self._clearing.insure(account)
 

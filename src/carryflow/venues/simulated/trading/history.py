@@ -11,12 +11,17 @@ def trades_page(
     end_ms: int | None,
     from_id: int | None,
     limit: int,
+    order_id: int | None = None,
 ) -> list[Trade]:
-    """Return at most `limit` trades of a market, the oldest first; without a beginning the last ones."""
+    """Return at most `limit` trades of a market, or of one order there, the oldest first.
+
+    Without a beginning they are the last ones.
+    """
     found = [
         trade
         for trade in trades
         if trade.symbol == symbol
+        and order_id in (None, trade.order_id)
         and (start_ms is None or trade.time_ms >= start_ms)
         and (end_ms is None or trade.time_ms <= end_ms)
         and (from_id is None or trade.id >= from_id)

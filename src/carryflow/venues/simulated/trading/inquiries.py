@@ -1,7 +1,6 @@
 """What a client of the venue can ask, and nobody changes by asking."""
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 from carryflow.core.leg import Leg
@@ -105,12 +104,13 @@ class Inquiries:
         end_ms: int | None = None,
         from_id: int | None = None,
         limit: int = 500,
+        order_id: int | None = None,
     ) -> list[Trade]:
-        """Return an account's trades in a market, the oldest first.
+        """Return an account's trades in a market, or of one order there, the oldest first.
 
         At most `limit`: the first from `start_ms` or `from_id` on, or without either the last.
         """
-        return trades_page(account.trades[leg], symbol, start_ms, end_ms, from_id, limit)
+        return trades_page(account.trades[leg], symbol, start_ms, end_ms, from_id, limit, order_id)
 
     def income(
         self,
@@ -153,14 +153,6 @@ class Inquiries:
         """
         pit = self._pits.at(leg, symbol)
         return pit.book.changes(since_slot, pit.slot)
-
-    def mark_price(self, symbol: str) -> Decimal:
-        """Return a perpetual's mark price (quote).
-
-        Raises:
-            Refusal: −1121, no such symbol is listed.
-        """
-        return self._pits.at("perp", symbol).mark
 
     def _find(
         self, account: VenueAccount, leg: Leg, symbol: str, order_id: int | None, client_id: str | None

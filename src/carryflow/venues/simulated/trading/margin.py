@@ -3,19 +3,22 @@
 from collections.abc import Iterable
 from decimal import Decimal
 
-from carryflow.core.costs import BINANCE_BTCUSDT
 from carryflow.core.margin import bracket_table, liquidation_price, maintenance_margin
+from carryflow.venues.simulated import refusals
 from carryflow.venues.simulated.trading.accounts import PerpPosition, VenueAccount
+from carryflow.venues.simulated.trading.brackets import FLOORS, RATES, notional_cap
 from carryflow.venues.simulated.trading.exact import paid
 from carryflow.venues.simulated.trading.orders import ZERO, Side, VenueOrder
 from carryflow.venues.simulated.trading.pit import Pits
 from carryflow.venues.simulated.trading.views import MarginView, PositionView
 
-_FLOORS, _RATES = zip(*BINANCE_BTCUSDT, strict=True)
-_BRACKETS = bracket_table(_FLOORS, _RATES)
+_BRACKETS = bracket_table(FLOORS, RATES)
 
 Added = tuple[str, Side, Decimal]
 """An order that is not taken yet: symbol, side and value (quote)."""
+
+Wanted = dict[str, tuple[Decimal, Decimal]]
+"""Value of the purchases and of the sales that may open something, by symbol (quote)."""
 
 
 class Margin:
@@ -57,6 +60,30 @@ class Margin:
         _, after = self._required(account, added)
         return after <= before or after <= account.futures + self.unrealized(account)
 
+    def carries(self, account: VenueAccount, added: Added) -> bool:
+        """Say whether the leverage is allowed for what one more order may lead to, or to nothing larger."""
+        symbol = added[0]
+        after = self._exposure(account, symbol, _wanted(account.open.values(), added))
+        if after <= notional_cap(self.leverage(account, symbol)):
+            return True
+        return after <= self._exposure(account, symbol, _wanted(account.open.values(), None))
+
+    def check_leverage(self, account: VenueAccount, symbol: str, leverage: int) -> None:
+        """Refuse a leverage that what is held and wanted in a market does not go together with.
+
+        Raises:
+            Refusal: −2027, so large a position may not have it; −2028, the margin does not suffice for it.
+        """
+        exposure = self._exposure(account, symbol, _wanted(account.open.values(), None))
+        before = self.leverage(account, symbol)
+        if leverage > before and exposure > notional_cap(leverage):
+            raise refusals.position_too_large()
+        if leverage < before and exposure:
+            _, whole = self._required(account, None)
+            more = exposure / leverage - exposure / before
+            if whole + more > account.futures + self.unrealized(account):
+                raise refusals.leverage_too_small()
+
     def position(self, account: VenueAccount, symbol: str) -> PositionView:
         """Value one position, a flat one too."""
         held = account.positions.get(symbol, PerpPosition(ZERO, ZERO, ZERO, 0))
@@ -85,11 +112,16 @@ class Margin:
         position = whole = ZERO
         for symbol in {**account.positions, **orders}:
             value = account.position_qty(symbol) * self._pits.at("perp", symbol).mark
-            buys, sells = orders.get(symbol, (ZERO, ZERO))
             leverage = self.leverage(account, symbol)
             position += abs(value) / leverage
-            whole += max(abs(value), abs(value + buys), abs(value - sells)) / leverage
+            whole += self._exposure(account, symbol, orders) / leverage
         return position, whole
+
+    def _exposure(self, account: VenueAccount, symbol: str, orders: Wanted) -> Decimal:
+        """Return the most that is held of a market if all purchases are filled, or all sales (quote)."""
+        value = account.position_qty(symbol) * self._pits.at("perp", symbol).mark
+        buys, sells = orders.get(symbol, (ZERO, ZERO))
+        return max(abs(value), abs(value + buys), abs(value - sells))
 
     def _profit(self, symbol: str, held: PerpPosition) -> Decimal:
         return held.qty * self._pits.at("perp", symbol).mark - held.cost
@@ -108,9 +140,9 @@ class Margin:
         return paid(Decimal(price)) if price > 0 else ZERO
 
 
-def _wanted(orders: Iterable[VenueOrder], added: Added | None) -> dict[str, tuple[Decimal, Decimal]]:
-    """Return the value of the purchases and of the sales that may open something, by symbol (quote)."""
-    values: dict[str, tuple[Decimal, Decimal]] = {}
+def _wanted(orders: Iterable[VenueOrder], added: Added | None) -> Wanted:
+    """Return what open orders, and one that is not taken yet, may open."""
+    values: Wanted = {}
     wanted = [
         (order.symbol, order.entry.side, order.remaining * order.entry.price)
         for order in orders

@@ -49,7 +49,15 @@ class Resting:
         if not flow or self.pit.halted:
             return None
         wait_ms = (self.order.remaining - self.credit) / flow
-        return self.until_ms + max(1, int(wait_ms.to_integral_value(ROUND_CEILING)))
+        filled_ms = self.until_ms + max(1, int(wait_ms.to_integral_value(ROUND_CEILING)))
+        return filled_ms if filled_ms < self.pit.market.shut_after(self.row) else None
+
+    def count_flow(self, now_ms: int) -> None:
+        """Count what has been traded up to now: nothing in a halt, nor in a gap of the tape."""
+        since, self.until_ms = self.until_ms, now_ms
+        if not self.pit.halted:
+            flown_ms = int(min(now_ms, self.pit.market.shut_after(self.row))) - since
+            self.credit += self.pit.flow_of(self.row) * max(0, flown_ms)
 
 
 class Matching:
@@ -96,10 +104,9 @@ class Matching:
         for resting in list(self.resting.values()):
             if not resting.order.status.open:
                 continue
-            elapsed, resting.until_ms = now_ms - resting.until_ms, now_ms
-            if resting.pit.halted:
+            resting.count_flow(now_ms)
+            if resting.pit.closed:
                 continue
-            resting.credit += resting.pit.flow_of(resting.row) * elapsed
             passed = resting.row != resting.pit.row and self._passed(resting)
             resting.row = resting.pit.row
             lots = resting.pit.lots(resting.order.remaining)

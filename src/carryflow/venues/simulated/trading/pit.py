@@ -31,6 +31,7 @@ class Pit:
         self.book = MarketBook(market, self.lot)
         self._venue = venue
         self._flow = (-1, ZERO)
+        self._looked = (-1, -1, True)
         self._told: dict[str, tuple[int, Decimal]] = {}
 
     @property
@@ -41,12 +42,17 @@ class Pit:
     @property
     def row(self) -> int:
         """Return the last row whose bar has closed; −1 before the first."""
-        return self.market.row_at(self._venue.now_ms)
+        return self._here()[1]
 
     @property
     def halted(self) -> bool:
-        """Say whether no orders are taken."""
+        """Say whether the market was halted."""
         return (self.market.leg, self.market.symbol) in self._venue.halted
+
+    @property
+    def closed(self) -> bool:
+        """Say whether no orders are taken and none are filled: in a halt, and in a gap of the tape."""
+        return self.halted or self._here()[2]
 
     @property
     def last(self) -> Decimal:
@@ -78,6 +84,16 @@ class Pit:
     def next_close_ms(self) -> int | None:
         """Return when the next bar closes; None after the last."""
         return self.market.close_after(self._venue.now_ms)
+
+    def _here(self) -> tuple[int, int, bool]:
+        """Return the venue's clock, the last row whose bar has closed by then, and whether a gap is there.
+
+        Every resting order asks for it at every instant that something happens.
+        """
+        if self._looked[0] != self._venue.now_ms:
+            now_ms = self._venue.now_ms
+            self._looked = (now_ms, self.market.row_at(now_ms), self.market.shut_at(now_ms))
+        return self._looked
 
     def _latest(self, column: str) -> Decimal:
         """Return a column at the last closed bar; 0 where it has none."""

@@ -21,7 +21,7 @@ def check_entry(pit: Pit, entry: OrderEntry) -> None:
         Refusal: it breaks one of the market's filters, or makes no sense.
     """
     leg = pit.market.leg
-    if pit.halted or pit.row < 0:
+    if pit.closed:
         raise refusals.market_closed(leg)
     if not _NAMES.fullmatch(entry.client_id):
         raise refusals.illegal_client_id("newClientOrderId")

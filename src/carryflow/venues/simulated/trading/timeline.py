@@ -29,6 +29,10 @@ class Late:
     due_ms: int
     fill_fraction: Decimal | None
 
+    def is_due(self, now_ms: int) -> bool:
+        """Say whether it can be matched now; while its market is closed it waits."""
+        return self.due_ms <= now_ms and not self.pit.closed
+
 
 class Timeline:
     """Move the venue's clock, and let happen what falls due on the way.
@@ -81,8 +85,8 @@ class Timeline:
     def _due(self, accounts: Iterable[VenueAccount]) -> Iterable[int]:
         """Tell when something happens next, as far as it is known (UTC ms)."""
         yield from self.countdowns.values()
-        yield from (late.due_ms for late in self.late)
-        watched: set[Pit] = set()
+        yield from (late.due_ms for late in self.late if not late.pit.closed)
+        watched = {late.pit for late in self.late}
         for resting in self._matching.resting.values():
             filled_ms = resting.filled_ms()
             if filled_ms is not None:
@@ -105,8 +109,8 @@ class Timeline:
         for account in accounts.values():
             self._settle(account, before_ms)
         self._matching.flow(now)
-        due = [late for late in self.late if late.due_ms <= now]
-        self.late = [late for late in self.late if late.due_ms > now]
+        due = [late for late in self.late if late.is_due(now)]
+        self.late = [late for late in self.late if not late.is_due(now)]
         for late in due:
             self._match(late)
         for (key, symbol), at in list(self.countdowns.items()):
