@@ -18,21 +18,21 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from carryflow.core.leg import Leg
 from carryflow.execution.engine import Engine
 from carryflow.execution.intents import Decision
-from carryflow.execution.journal import Journal
-from carryflow.execution.kill import KillSwitch
+from carryflow.execution.journal.journal import Journal
+from carryflow.execution.journal.records import Identity, Mode
+from carryflow.execution.limits.kill import KillSwitch
 from carryflow.execution.market import Book, Mark
 from carryflow.execution.orders import OrderReport, OrderRequest
-from carryflow.execution.records import Identity, Mode
 from carryflow.execution.settings import ExecutionSettings, LimitSettings
-from carryflow.venues.ccxt_trading import CcxtTradingVenue, open_trading
 from carryflow.venues.connection import redirect
 from carryflow.venues.credentials import Credentials
-from carryflow.venues.market_view import RestMarketView
 from carryflow.venues.settings import VenueSettings
+from carryflow.venues.trading.ccxt_trading import CcxtTradingVenue, open_trading
+from carryflow.venues.trading.market_view import RestMarketView
 
 ROUNDS = 60
 WARM_UP = 70
-"""More rounds than are measured, so that the journal's log has its size, as after an engine's first minutes."""
+"""More rounds than are measured, so that the journal's log has its size, as after the first minutes."""
 
 SLOWEST = 1.3
 CAPITAL = Decimal(20_000)

@@ -19,16 +19,16 @@ from carryflow.execution.orders import OrderRequest, OrderStatus, Side, TimeInFo
 from carryflow.market.synthetic import SyntheticSettings
 from carryflow.market.timeframe import HOUR_MS
 from carryflow.venues.budget import Priority, RequestBudget
-from carryflow.venues.ccxt_trading import CcxtTradingVenue, open_trading
 from carryflow.venues.clock import MachineClock, VenueClock, skew_ms
 from carryflow.venues.connection import VenueConnection
 from carryflow.venues.credentials import Credentials
-from carryflow.venues.market_view import RestMarketView, open_market_view
 from carryflow.venues.settings import VenueSettings
 from carryflow.venues.simulated.faults import Fault
 from carryflow.venues.simulated.server import RunningExchange, start_exchange
 from carryflow.venues.simulated.tape import synthetic_tape
 from carryflow.venues.simulated.trading.settings import TradingSettings
+from carryflow.venues.trading.ccxt_trading import CcxtTradingVenue, open_trading
+from carryflow.venues.trading.market_view import RestMarketView, open_market_view
 
 TAPE = synthetic_tape(SyntheticSettings(hours=300), ("BTC", "ETH"))
 START_MS = TAPE.end_ms - 100 * HOUR_MS

@@ -37,10 +37,10 @@ from carryflow.execution.orders import (
     TimeInForce,
     Wallet,
 )
-from carryflow.venues.ccxt_trading import CcxtTradingVenue, open_trading
 from carryflow.venues.credentials import Credentials
-from carryflow.venues.market_view import RestMarketView
 from carryflow.venues.settings import VenueName, VenueSettings
+from carryflow.venues.trading.ccxt_trading import CcxtTradingVenue, open_trading
+from carryflow.venues.trading.market_view import RestMarketView
 
 RECORDED = Path(__file__).parent / "recorded"
 T0 = 1_709_276_400_000

@@ -20,9 +20,9 @@ from carryflow.core.leg import LEGS, Leg
 from carryflow.market.synthetic import SyntheticSettings
 from carryflow.market.timeframe import HOUR_MS
 from carryflow.venues.simulated.faults import Fault
-from carryflow.venues.simulated.listen_keys import ListenKeys
 from carryflow.venues.simulated.pace import Pace
 from carryflow.venues.simulated.server import RunningExchange, start_exchange
+from carryflow.venues.simulated.streams.listen_keys import ListenKeys
 from carryflow.venues.simulated.tape import synthetic_tape
 from carryflow.venues.simulated.trading.settings import TradingSettings
 

@@ -17,7 +17,6 @@ from carryflow.market.synthetic import SyntheticSettings
 from carryflow.venues.clock import VenueClock
 from carryflow.venues.connection import VenueConnection
 from carryflow.venues.credentials import Credentials
-from carryflow.venues.market_view import open_market_view
 from carryflow.venues.settings import VenueSettings
 from carryflow.venues.simulated.faults import Fault
 from carryflow.venues.simulated.server import RunningExchange, start_exchange
@@ -27,6 +26,7 @@ from carryflow.venues.stream.backed_view import BackedView
 from carryflow.venues.stream.feed import VenueFeed, open_feed
 from carryflow.venues.stream.health import StreamHealth, StreamKind, StreamState
 from carryflow.venues.stream.settings import FeedSettings
+from carryflow.venues.trading.market_view import open_market_view
 
 TAPE = synthetic_tape(SyntheticSettings(hours=300), ["BTC", "ETH"])
 START_MS = TAPE.end_ms - 48 * 3_600_000

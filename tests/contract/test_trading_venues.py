@@ -22,17 +22,17 @@ from carryflow.execution.orders import (
     TimeInForce,
     Wallet,
 )
-from carryflow.execution.paper import PaperVenue
+from carryflow.execution.paper.venue import PaperVenue
 from carryflow.execution.ports import Clock, MarketView, TradingVenue
 from carryflow.market.synthetic import SyntheticSettings
 from carryflow.market.timeframe import HOUR_MS
-from carryflow.venues.ccxt_trading import open_trading
 from carryflow.venues.credentials import Credentials
-from carryflow.venues.market_view import open_market_view
 from carryflow.venues.settings import VenueSettings
 from carryflow.venues.simulated.server import RunningExchange, start_exchange
 from carryflow.venues.simulated.tape import synthetic_tape
 from carryflow.venues.simulated.trading.settings import TradingSettings
+from carryflow.venues.trading.ccxt_trading import open_trading
+from carryflow.venues.trading.market_view import open_market_view
 
 TAPE = synthetic_tape(SyntheticSettings(hours=300), ("BTC", "ETH"))
 START_MS = TAPE.end_ms - 100 * HOUR_MS

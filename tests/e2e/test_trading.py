@@ -26,7 +26,7 @@ from carryflow.cli.trading.announcer import LOOK_SECONDS
 from carryflow.core.errors import CarryflowError
 from carryflow.evaluation.parity import TOLERANCE
 from carryflow.evaluation.parity_courses import read_account
-from carryflow.execution.journal import Journal
+from carryflow.execution.journal.journal import Journal
 from carryflow.features.frame import build_frame
 from carryflow.features.scaling import Scaler
 from carryflow.features.spec import FeatureSettings, FeatureSpec

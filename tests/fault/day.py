@@ -21,8 +21,8 @@ from carryflow.cli.trading.policies import Held, Standing
 from carryflow.cli.trading.preparation import read_credentials
 from carryflow.cli.trading.session import Session, Terms, open_session, trade
 from carryflow.execution.intents import Decision
-from carryflow.execution.pair import State
-from carryflow.execution.records import Mode
+from carryflow.execution.journal.records import Mode
+from carryflow.execution.pair.states import State
 from carryflow.settings import resolve
 
 TIMEFRAME = "15m"

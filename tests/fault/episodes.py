@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from carryflow.core.leg import LEGS, Leg
-from carryflow.execution.kill import Level
+from carryflow.execution.limits.kill import Level
 from carryflow.execution.orders import Wallet
 from carryflow.venues.simulated.faults import Fault, Injected
 from tests.fault.market import TICKERS

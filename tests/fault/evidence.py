@@ -7,9 +7,9 @@ from decimal import Decimal
 from carryflow.core.account import Column
 from carryflow.core.leg import Leg
 from carryflow.execution.books import Books
+from carryflow.execution.journal.reading import JournalReader
+from carryflow.execution.journal.records import OrderRecord, Severity, TransferRecord
 from carryflow.execution.orders import Fill, FundingPayment, Side, TransferReport, Wallet
-from carryflow.execution.reading import JournalReader
-from carryflow.execution.records import OrderRecord, Severity, TransferRecord
 
 OURS = "cf-"
 """What the names of our orders begin with."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 
 from carryflow.core.leg import LEGS
-from carryflow.execution.reading import JournalReader
+from carryflow.execution.journal.reading import JournalReader
 from carryflow.venues.credentials import Credentials
 from carryflow.venues.simulated.faults import Fault, Injected
 from carryflow.venues.simulated.server import RunningExchange, start_exchange

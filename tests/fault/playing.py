@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from carryflow.core.errors import CarryflowError, VenueError
-from carryflow.execution.kill import Level
+from carryflow.execution.limits.kill import Level
 from carryflow.execution.orders import Side
-from carryflow.execution.pair import State
+from carryflow.execution.pair.states import State
 from carryflow.venues.credentials import Credentials
 from carryflow.venues.simulated.refusals import Refusal
 from tests.fault.audit import Audit

@@ -1,6 +1,6 @@
 """How every trial ends: everything arrives, and then a person looks and closes everything."""
 
-from carryflow.execution.pair import State
+from carryflow.execution.pair.states import State
 from tests.fault.stand import Stand
 
 _AT_REST_SECONDS = 65.0

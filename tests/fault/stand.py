@@ -10,16 +10,16 @@ from carryflow.core.instrument import Instrument
 from carryflow.core.leg import LEGS, Leg
 from carryflow.execution.engine import Engine
 from carryflow.execution.intents import Decision
-from carryflow.execution.journal import Journal
-from carryflow.execution.kill import KillSwitch
+from carryflow.execution.journal.journal import Journal
+from carryflow.execution.journal.records import Alert, Identity, Mode
+from carryflow.execution.limits.kill import KillSwitch
 from carryflow.execution.ports import Clock
-from carryflow.execution.records import Alert, Identity, Mode
 from carryflow.execution.settings import ExecutionSettings, LimitSettings
-from carryflow.venues.ccxt_trading import CcxtTradingVenue, open_trading
 from carryflow.venues.credentials import Credentials
-from carryflow.venues.market_view import RestMarketView
 from carryflow.venues.settings import VenueSettings
 from carryflow.venues.simulated.trading.settings import TradingSettings
+from carryflow.venues.trading.ccxt_trading import CcxtTradingVenue, open_trading
+from carryflow.venues.trading.market_view import RestMarketView
 from tests.fault.episodes import PATIENCE_SECONDS, Style
 from tests.fault.market import QUOTE, TICKERS
 

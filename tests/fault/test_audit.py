@@ -9,6 +9,7 @@ import pytest
 from carryflow.core.instrument import ContractType, Instrument
 from carryflow.core.leg import Leg
 from carryflow.execution.intents import client_order_id
+from carryflow.execution.journal.records import OrderRecord, Purpose
 from carryflow.execution.orders import (
     Fill,
     FundingPayment,
@@ -19,7 +20,6 @@ from carryflow.execution.orders import (
     TransferReport,
     Wallet,
 )
-from carryflow.execution.records import OrderRecord, Purpose
 from tests.fault.audit import Breach, judge
 from tests.fault.evidence import Placed, Told, Truth
 

@@ -17,8 +17,8 @@ import pytest
 
 from carryflow.cli.trading.place import Place
 from carryflow.core.leg import LEGS
-from carryflow.execution.journal import Journal
-from carryflow.execution.records import Mode
+from carryflow.execution.journal.journal import Journal
+from carryflow.execution.journal.records import Mode
 from carryflow.market.timeframe import HOUR_MS
 from carryflow.venues.credentials import Credentials
 from carryflow.venues.simulated.faults import OF_STREAMS, Injected

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from carryflow.execution.journal import Journal
+from carryflow.execution.journal.journal import Journal
 from tests.fault.episodes import ORDER_PATHS, draw_trouble
 from tests.fault.extent import EXTENT
 from tests.fault.ground import Ground, grounds

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from carryflow.execution.pair import State
+from carryflow.execution.pair.states import State
 from tests.fault.audit import Breach
 from tests.fault.extent import PLAY_ALL
 from tests.fault.ground import Ground, grounds

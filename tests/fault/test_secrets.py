@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from carryflow.execution.pair import State
+from carryflow.execution.pair.states import State
 from carryflow.monitoring.metrics import ExecutionMetrics
 from carryflow.venues.credentials import Credentials
 from carryflow.venues.simulated.faults import Fault, Injected

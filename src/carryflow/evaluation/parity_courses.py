@@ -7,9 +7,9 @@ from decimal import Decimal
 from carryflow.core.errors import MarketDataError
 from carryflow.core.leg import LEGS, Leg
 from carryflow.evaluation.parity import Course, Executed
+from carryflow.execution.journal.reading import JournalReader
+from carryflow.execution.journal.records import BookedFill, Statement, Valuation
 from carryflow.execution.orders import Balances, Fill, Position
-from carryflow.execution.reading import JournalReader
-from carryflow.execution.records import BookedFill, Statement, Valuation
 
 Prices = Mapping[str, Valuation]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from carryflow.execution.records import Alert
+from carryflow.execution.journal.records import Alert
 
 Alarm = Callable[[Alert], None]
 """Tells a person. It must not raise, and must not wait."""

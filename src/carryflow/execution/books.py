@@ -10,10 +10,10 @@ from typing import Self
 
 from carryflow.core.account import PARTS, Column
 from carryflow.core.errors import InvariantBroken
+from carryflow.execution.journal.reading import JournalReader
+from carryflow.execution.journal.records import BookedFill, Event, TransferRecord, Valuation
 from carryflow.execution.orders import FundingPayment, Wallet
 from carryflow.execution.pair_book import PairBook, Parts
-from carryflow.execution.reading import JournalReader
-from carryflow.execution.records import BookedFill, Event, TransferRecord, Valuation
 
 
 class Books:

@@ -4,9 +4,9 @@ import asyncio
 from decimal import Decimal
 
 from carryflow.core.errors import AmbiguousError, RejectedError, RetryableError, VenueError
-from carryflow.execution.legs import CLOCKS_APART_MS
+from carryflow.execution.journal.records import Severity, TransferRecord
 from carryflow.execution.orders import TransferReport, Wallet
-from carryflow.execution.records import Severity, TransferRecord
+from carryflow.execution.pair.order_desk import CLOCKS_APART_MS
 from carryflow.execution.world import World
 
 TRANSFER_VALID_MS = 60_000

@@ -10,23 +10,23 @@ from carryflow.execution.alerts import Alarm
 from carryflow.execution.books import Books
 from carryflow.execution.cashier import Cashier
 from carryflow.execution.follower import Follower
-from carryflow.execution.guard import Guard
 from carryflow.execution.intents import Decision
-from carryflow.execution.journal import Journal
-from carryflow.execution.keeper import PairKeeper
-from carryflow.execution.kill import KillSwitch
-from carryflow.execution.legs import OrderDesk
-from carryflow.execution.margin import distance
+from carryflow.execution.journal.journal import Journal
+from carryflow.execution.journal.records import Severity
+from carryflow.execution.limits.guard import Guard
+from carryflow.execution.limits.kill import KillSwitch
+from carryflow.execution.limits.margin import distance
+from carryflow.execution.limits.watch import Watch
 from carryflow.execution.opening import fund_wallets, open_account
 from carryflow.execution.orders import Side
 from carryflow.execution.outcome import EngineStatus, Outcome, PairStatus, Reconciliation
+from carryflow.execution.pair.keeper import PairKeeper
+from carryflow.execution.pair.order_desk import OrderDesk
+from carryflow.execution.pair.trader import PairTrader
 from carryflow.execution.ports import Clock, MarketView, TradingVenue
 from carryflow.execution.reconcile import Reconciler
-from carryflow.execution.records import Severity
 from carryflow.execution.settings import ExecutionSettings
 from carryflow.execution.shift import Chore, Shift
-from carryflow.execution.trader import PairTrader
-from carryflow.execution.watch import Watch
 from carryflow.execution.world import World
 
 _LOOKS_PER_RECONCILIATION = 12
@@ -37,8 +37,8 @@ _BEATS = 3
 class Engine:
     """Follow decisions with two legs each, keep the journal, and never leave one leg alone.
 
-    Who builds one has been admitted (`execution.admission`). `start` comes first. Whatever happens to the
-    process, the next `start` on the same journal finds out what the last one left.
+    Who builds one has been admitted (`execution.limits.admission`). `start` comes first. Whatever happens to
+    the process, the next `start` on the same journal finds out what the last one left.
 
     Args:
         venue: where it trades.

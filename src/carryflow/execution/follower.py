@@ -6,15 +6,15 @@ from decimal import Decimal
 
 from carryflow.core.costs import CostSettings
 from carryflow.core.hedge import hedged_fraction
-from carryflow.execution.guard import Guard
 from carryflow.execution.intents import Decision, Intent
-from carryflow.execution.kill import Level
+from carryflow.execution.limits.guard import Guard
+from carryflow.execution.limits.kill import Level
+from carryflow.execution.limits.risk import Breach, Limit
+from carryflow.execution.limits.warrant import Warrant
 from carryflow.execution.outcome import Outcome
-from carryflow.execution.pair import State
-from carryflow.execution.planner import Means, Seen, action_of, plan, target_base
-from carryflow.execution.risk import Breach, Limit
-from carryflow.execution.trader import PairTrader
-from carryflow.execution.warrant import Warrant
+from carryflow.execution.pair.planner import Means, Seen, action_of, plan, target_base
+from carryflow.execution.pair.states import State
+from carryflow.execution.pair.trader import PairTrader
 from carryflow.execution.world import World
 
 

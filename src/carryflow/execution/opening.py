@@ -5,8 +5,8 @@ from decimal import ROUND_DOWN, Decimal
 
 from carryflow.core.errors import SettingsError
 from carryflow.execution.cashier import Cashier
+from carryflow.execution.journal.records import Opening
 from carryflow.execution.orders import Wallet
-from carryflow.execution.records import Opening
 from carryflow.execution.world import World
 
 _CENT = Decimal("0.01")

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from carryflow.execution.intents import Action
-from carryflow.execution.kill import Level
-from carryflow.execution.pair import State
-from carryflow.execution.risk import Breach
+from carryflow.execution.limits.kill import Level
+from carryflow.execution.limits.risk import Breach
+from carryflow.execution.pair.states import State
 
 
 @dataclass(frozen=True, slots=True)

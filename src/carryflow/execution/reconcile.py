@@ -9,15 +9,15 @@ from functools import partial
 
 from carryflow.core.errors import VenueError
 from carryflow.execution.cashier import Cashier
-from carryflow.execution.legs import CLOCKS_APART_MS
+from carryflow.execution.journal.records import Severity, Statement, Valuation
 from carryflow.execution.lookback import Lookback
 from carryflow.execution.opening import fund_wallets
 from carryflow.execution.orders import Balances, OrderReport, Position
 from carryflow.execution.outcome import Difference, Reconciliation
-from carryflow.execution.pair import Event, State
-from carryflow.execution.records import Severity, Statement, Valuation
+from carryflow.execution.pair.order_desk import CLOCKS_APART_MS
+from carryflow.execution.pair.states import Event, State
+from carryflow.execution.pair.trader import PairTrader
 from carryflow.execution.together import all_of
-from carryflow.execution.trader import PairTrader
 from carryflow.execution.world import World
 
 _MONEY_TOLERANCE = Decimal("1e-6")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from carryflow.core.errors import VenueError
 from carryflow.execution.intents import Decision
-from carryflow.execution.records import Severity
+from carryflow.execution.journal.records import Severity
 from carryflow.execution.world import World
 
 

@@ -10,12 +10,12 @@ from carryflow.core.errors import MarketDataError, RetryableError
 from carryflow.execution.alerts import Alarm
 from carryflow.execution.books import Books
 from carryflow.execution.intents import Decision
-from carryflow.execution.journal import Journal
+from carryflow.execution.journal.journal import Journal
+from carryflow.execution.journal.records import Alert, BookedFill, Event, Severity, TransferRecord
 from carryflow.execution.market import Mark
 from carryflow.execution.orders import Fill, FundingPayment, Wallet
-from carryflow.execution.planner import Seen
+from carryflow.execution.pair.planner import Seen
 from carryflow.execution.ports import Clock, MarketView, TradingVenue
-from carryflow.execution.records import Alert, BookedFill, Event, Severity, TransferRecord
 from carryflow.execution.settings import ExecutionSettings
 
 

@@ -19,20 +19,9 @@ from carryflow.cli.trading.place import Place
 from carryflow.core.errors import CarryflowError, RegistryError, RetryableError, SettingsError
 from carryflow.execution.books import Books
 from carryflow.execution.intents import Action, Decision, Intent, client_order_id
-from carryflow.execution.journal import Journal
-from carryflow.execution.kill import KillSwitch, Level
-from carryflow.execution.orders import (
-    Balances,
-    Fill,
-    FundingPayment,
-    OrderReport,
-    OrderRequest,
-    OrderStatus,
-    Side,
-    TimeInForce,
-)
-from carryflow.execution.reading import JournalReader
-from carryflow.execution.records import (
+from carryflow.execution.journal.journal import Journal
+from carryflow.execution.journal.reading import JournalReader
+from carryflow.execution.journal.records import (
     Alert,
     Identity,
     Mode,
@@ -43,6 +32,17 @@ from carryflow.execution.records import (
     Severity,
     Statement,
     Valuation,
+)
+from carryflow.execution.limits.kill import KillSwitch, Level
+from carryflow.execution.orders import (
+    Balances,
+    Fill,
+    FundingPayment,
+    OrderReport,
+    OrderRequest,
+    OrderStatus,
+    Side,
+    TimeInForce,
 )
 from carryflow.settings import resolve
 

@@ -16,7 +16,7 @@ from carryflow.cli.trading.place import Place
 from carryflow.cli.trading.session import Session, Terms, open_session
 from carryflow.core.errors import InvariantBroken, SettingsError
 from carryflow.execution.intents import Decision
-from carryflow.execution.records import Alert, Mode, Severity
+from carryflow.execution.journal.records import Alert, Mode, Severity
 from carryflow.market.synthetic import SyntheticSettings
 from carryflow.settings import resolve
 from carryflow.venues.credentials import Credentials

@@ -15,17 +15,8 @@ from carryflow.env.tape import MarketTape
 from carryflow.evaluation.parity import Chain, Course, Executed, parity
 from carryflow.evaluation.parity_courses import read_account
 from carryflow.execution.intents import Action, Decision, Intent, client_order_id
-from carryflow.execution.journal import Journal
-from carryflow.execution.orders import (
-    Balances,
-    Fill,
-    FundingPayment,
-    OrderRequest,
-    Position,
-    Side,
-    TimeInForce,
-)
-from carryflow.execution.records import (
+from carryflow.execution.journal.journal import Journal
+from carryflow.execution.journal.records import (
     Identity,
     Mode,
     Opening,
@@ -34,6 +25,15 @@ from carryflow.execution.records import (
     Purpose,
     Statement,
     Valuation,
+)
+from carryflow.execution.orders import (
+    Balances,
+    Fill,
+    FundingPayment,
+    OrderRequest,
+    Position,
+    Side,
+    TimeInForce,
 )
 
 TapeMaker = Callable[..., MarketTape]

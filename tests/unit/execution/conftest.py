@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from carryflow.execution.intents import Action, Intent, client_order_id
-from carryflow.execution.journal import Journal
+from carryflow.execution.journal.journal import Journal
+from carryflow.execution.journal.records import Identity, Mode, Opening, OrderRecord, PairRecord, Purpose
 from carryflow.execution.orders import (
     Balances,
     Fill,
@@ -19,7 +20,6 @@ from carryflow.execution.orders import (
     Side,
     TimeInForce,
 )
-from carryflow.execution.records import Identity, Mode, Opening, OrderRecord, PairRecord, Purpose
 
 INTENT_ID = "00ff00ff00ff00ff"
 

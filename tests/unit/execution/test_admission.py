@@ -3,9 +3,9 @@
 import pytest
 
 from carryflow.core.errors import SettingsError
-from carryflow.execution.admission import require_clock, require_key, require_switches
+from carryflow.execution.journal.records import Mode
+from carryflow.execution.limits.admission import require_clock, require_key, require_switches
 from carryflow.execution.orders import KeyPermissions
-from carryflow.execution.records import Mode
 from carryflow.execution.settings import ExecutionSettings
 
 OFF, ON = ExecutionSettings(), ExecutionSettings(live=True)

@@ -12,10 +12,8 @@ from carryflow.core.account import Column, residual
 from carryflow.core.errors import InvariantBroken
 from carryflow.execution.books import Books
 from carryflow.execution.intents import Intent
-from carryflow.execution.journal import Journal
-from carryflow.execution.orders import Fill, FundingPayment, OrderReport, Side, TransferReport, Wallet
-from carryflow.execution.pair_book import PairBook
-from carryflow.execution.records import (
+from carryflow.execution.journal.journal import Journal
+from carryflow.execution.journal.records import (
     BookedFill,
     Event,
     Identity,
@@ -26,6 +24,8 @@ from carryflow.execution.records import (
     TransferRecord,
     Valuation,
 )
+from carryflow.execution.orders import Fill, FundingPayment, OrderReport, Side, TransferReport, Wallet
+from carryflow.execution.pair_book import PairBook
 
 Orders = Callable[..., OrderRecord]
 Fills = Callable[..., Fill]

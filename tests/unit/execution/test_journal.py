@@ -14,18 +14,8 @@ import pytest
 
 from carryflow.core.errors import InvariantBroken, SchemaMismatchError, SettingsError
 from carryflow.execution.intents import Decision, Intent
-from carryflow.execution.journal import Journal
-from carryflow.execution.orders import (
-    Fill,
-    FundingPayment,
-    OrderReport,
-    OrderStatus,
-    Position,
-    Side,
-    TransferReport,
-    Wallet,
-)
-from carryflow.execution.records import (
+from carryflow.execution.journal.journal import Journal
+from carryflow.execution.journal.records import (
     Alert,
     BookedFill,
     Identity,
@@ -36,6 +26,16 @@ from carryflow.execution.records import (
     Statement,
     TransferRecord,
     Valuation,
+)
+from carryflow.execution.orders import (
+    Fill,
+    FundingPayment,
+    OrderReport,
+    OrderStatus,
+    Position,
+    Side,
+    TransferReport,
+    Wallet,
 )
 
 Orders = Callable[..., OrderRecord]
@@ -107,9 +107,9 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 from carryflow.execution.intents import Action, Intent
-from carryflow.execution.journal import Journal
+from carryflow.execution.journal.journal import Journal
 from carryflow.execution.orders import OrderRequest, Side, TimeInForce
-from carryflow.execution.records import Identity, Mode, OrderRecord, PairRecord, Purpose
+from carryflow.execution.journal.records import Identity, Mode, OrderRecord, PairRecord, Purpose
 
 path, first = Path(sys.argv[1]), int(sys.argv[2])
 one, n = Decimal(1), first

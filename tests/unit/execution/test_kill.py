@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from carryflow.execution.kill import SIGNALS, Kill, KillSwitch, Level
+from carryflow.execution.limits.kill import SIGNALS, Kill, KillSwitch, Level
 
 
 class StoppedClock:

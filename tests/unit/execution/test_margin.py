@@ -9,7 +9,7 @@ from carryflow.core.account import LINEAR_KIND, Account, Column, open_account
 from carryflow.core.ledger import fill_perp, mark_to_market, transfer
 from carryflow.core.liquidation import is_liquidated
 from carryflow.core.margin import bracket_table
-from carryflow.execution.margin import GOAL, distance, relief, surplus
+from carryflow.execution.limits.margin import GOAL, distance, relief, surplus
 
 BRACKETS = bracket_table([0.0], [0.005])
 LEAST = 0.15

@@ -3,7 +3,7 @@ from itertools import product
 import pytest
 
 from carryflow.core.errors import InvariantBroken
-from carryflow.execution.pair import TRANSITIONS, Event, State, after
+from carryflow.execution.pair.states import TRANSITIONS, Event, State, after
 
 STEPS = {
     State.IDLE: {Event.PLANNED, Event.DIVERGED, Event.LOST_TRACK},

@@ -20,12 +20,8 @@ from carryflow.core.errors import (
 from carryflow.core.instrument import ContractType, Instrument
 from carryflow.execution.books import Books
 from carryflow.execution.intents import Intent
-from carryflow.execution.journal import Journal
-from carryflow.execution.market import Book, Mark
-from carryflow.execution.orders import OrderRequest, OrderStatus, Side, TimeInForce, Wallet
-from carryflow.execution.paper import PaperVenue
-from carryflow.execution.ports import TradingVenue
-from carryflow.execution.records import (
+from carryflow.execution.journal.journal import Journal
+from carryflow.execution.journal.records import (
     Alert,
     Identity,
     Opening,
@@ -34,6 +30,10 @@ from carryflow.execution.records import (
     Purpose,
     Statement,
 )
+from carryflow.execution.market import Book, Mark
+from carryflow.execution.orders import OrderRequest, OrderStatus, Side, TimeInForce, Wallet
+from carryflow.execution.paper.venue import PaperVenue
+from carryflow.execution.ports import TradingVenue
 
 D = Decimal
 HOUR_MS = 3_600_000

@@ -12,7 +12,7 @@ from carryflow.core.leg import Leg
 from carryflow.execution.intents import Action, Intent
 from carryflow.execution.market import Book, Mark
 from carryflow.execution.orders import Side
-from carryflow.execution.planner import (
+from carryflow.execution.pair.planner import (
     ENDLESS,
     Means,
     Seen,
@@ -23,8 +23,8 @@ from carryflow.execution.planner import (
     target_base,
     worst_price,
 )
+from carryflow.execution.pair.sizing import Holding, LegOrder, PairMarkets
 from carryflow.execution.settings import ExecutionSettings
-from carryflow.execution.sizing import Holding, LegOrder, PairMarkets
 
 D = Decimal
 FLAT = Holding(D(0), D(0))

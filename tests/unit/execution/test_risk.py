@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from carryflow.execution.intents import Action, Decision, Intent
-from carryflow.execution.kill import Level
-from carryflow.execution.orders import OrderRequest, Side, TimeInForce
-from carryflow.execution.risk import (
+from carryflow.execution.limits.kill import Level
+from carryflow.execution.limits.risk import (
     Exposure,
     Limit,
     Situation,
@@ -18,6 +17,7 @@ from carryflow.execution.risk import (
     lost_today,
     margin_distance,
 )
+from carryflow.execution.orders import OrderRequest, Side, TimeInForce
 from carryflow.execution.settings import LimitSettings
 
 NOW_MS = 1_800_000_000_000

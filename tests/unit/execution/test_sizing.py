@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from carryflow.core.errors import SettingsError
 from carryflow.core.instrument import ContractType, Instrument
-from carryflow.execution.sizing import (
+from carryflow.execution.pair.sizing import (
     Holding,
     LegOrder,
     PairMarkets,

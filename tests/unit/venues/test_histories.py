@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carryflow.venues.accounts.account import Pages
-from carryflow.venues.histories import whole_range
+from carryflow.venues.trading.accounts.account import Pages
+from carryflow.venues.trading.histories import whole_range
 
 DAY_MS = 86_400_000
 

@@ -1,4 +1,4 @@
-from carryflow.venues.order_names import OrderNames
+from carryflow.venues.trading.order_names import OrderNames
 
 
 def test_the_latest_orders_of_each_market_are_remembered_and_no_more() -> None:

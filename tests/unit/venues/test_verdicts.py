@@ -3,13 +3,13 @@ import ccxt.async_support as ccxt
 import pytest
 
 from carryflow.core.errors import AmbiguousError, RejectedError, RetryableError, UnknownTickerError
-from carryflow.venues.accounts.account import Account, Codes
-from carryflow.venues.accounts.binance import BinanceAccount
-from carryflow.venues.accounts.bybit import BybitAccount
-from carryflow.venues.accounts.deribit import DeribitAccount
-from carryflow.venues.accounts.okx import OkxAccount
 from carryflow.venues.budget import Errand
-from carryflow.venues.verdicts import codes_in, is_gone, verdict
+from carryflow.venues.trading.accounts.account import Account, Codes
+from carryflow.venues.trading.accounts.binance import BinanceAccount
+from carryflow.venues.trading.accounts.bybit import BybitAccount
+from carryflow.venues.trading.accounts.deribit import DeribitAccount
+from carryflow.venues.trading.accounts.okx import OkxAccount
+from carryflow.venues.trading.verdicts import codes_in, is_gone, verdict
 
 CODES = BinanceAccount.codes
 

@@ -14,7 +14,7 @@ from carryflow.core.errors import SettingsError
 if TYPE_CHECKING:
     from carryflow.cli.trading.place import Place
     from carryflow.execution.books import Books
-    from carryflow.execution.journal import Journal
+    from carryflow.execution.journal.journal import Journal
     from carryflow.execution.pair_book import PairBook
 
 ModeName = Annotated[
@@ -35,7 +35,7 @@ def status(
 ) -> None:
     """Say how the engine stands: does it run, is anything halted, what was made, what are the alerts."""
     from carryflow.cli.trading.place import find_place
-    from carryflow.execution.journal import Journal
+    from carryflow.execution.journal.journal import Journal
 
     place = find_place(resolve(config, override, tape=tape, venue=venue), mode)
     with Journal.read(place.journal) as journal:
@@ -57,7 +57,7 @@ def positions(
     """List what each coin holds and has made, by the engine's books, at the prices that it saw last."""
     from carryflow.cli.trading.place import find_place
     from carryflow.execution.books import Books
-    from carryflow.execution.journal import Journal
+    from carryflow.execution.journal.journal import Journal
 
     place = find_place(resolve(config, override, tape=tape, venue=venue), mode)
     with Journal.read(place.journal) as journal:
@@ -84,7 +84,7 @@ def show_journal(
     """Print what was decided, intended, ordered, filled, paid and told, in the order in which it happened."""
     from carryflow.cli.trading.entries import all_entries, decision_entries
     from carryflow.cli.trading.place import find_place
-    from carryflow.execution.journal import Journal
+    from carryflow.execution.journal.journal import Journal
 
     place = find_place(resolve(config, override, tape=tape, venue=venue), mode)
     with Journal.read(place.journal) as journal:
@@ -126,7 +126,7 @@ def signed(value: float, form: str = "+,.2f") -> str:
 def say_result(place: "Place") -> None:
     """Say what a session has come to: what is held, and what was made."""
     from carryflow.execution.books import Books
-    from carryflow.execution.journal import Journal
+    from carryflow.execution.journal.journal import Journal
 
     with Journal.read(place.journal) as journal:
         _say_equity(journal)
@@ -147,7 +147,7 @@ def _say_whose(place: "Place", journal: "Journal") -> None:
 
 
 def _say_kill(place: "Place") -> None:
-    from carryflow.execution.kill import KillSwitch, Level
+    from carryflow.execution.limits.kill import KillSwitch, Level
 
     kill = KillSwitch(place.kill).current()
     if kill.level is not Level.RUN:

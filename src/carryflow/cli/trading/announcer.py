@@ -9,9 +9,9 @@ from carryflow.cli.trading.accounts import signed
 from carryflow.cli.trading.policies import Held
 from carryflow.execution.engine import Engine
 from carryflow.execution.intents import Decision
+from carryflow.execution.journal.records import Alert
 from carryflow.execution.outcome import Outcome
-from carryflow.execution.pair import State
-from carryflow.execution.records import Alert
+from carryflow.execution.pair.states import State
 
 if TYPE_CHECKING:
     from carryflow.cli.trading.session import Session

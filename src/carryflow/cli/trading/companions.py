@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from carryflow.cli.trading.pace import paced
 from carryflow.core.errors import VenueError
-from carryflow.execution.records import Alert, Severity
+from carryflow.execution.journal.records import Alert, Severity
 
 if TYPE_CHECKING:
     from carryflow.cli.trading.announcer import Announcer

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from carryflow.core.errors import SettingsError
 from carryflow.execution.intents import Decision, Intent
-from carryflow.execution.journal import Journal
+from carryflow.execution.journal.journal import Journal
+from carryflow.execution.journal.records import OrderRecord, TransferRecord
 from carryflow.execution.orders import Fill
-from carryflow.execution.records import OrderRecord, TransferRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from carryflow.cli.trading.place import Place
     from carryflow.cli.trading.session import Terms
-    from carryflow.execution.records import Identity
+    from carryflow.execution.journal.records import Identity
     from carryflow.settings import Settings
 
 LOOK_SECONDS = 0.5
@@ -41,7 +41,7 @@ def flatten(
     The kill switch stays at flatten, so that nothing is opened again before `carryflow resume`.
     """
     from carryflow.cli.trading.place import find_place, machine_ms
-    from carryflow.execution.kill import KillSwitch, Level
+    from carryflow.execution.limits.kill import KillSwitch, Level
 
     settings = resolve(config, override, tape=tape, venue=venue)
     place = find_place(settings, mode)
@@ -77,8 +77,8 @@ def _terms(settings: "Settings", place: "Place") -> "Terms":
     from carryflow.cli.trading.origin import Origin
     from carryflow.cli.trading.preparation import read_credentials
     from carryflow.cli.trading.session import Terms
-    from carryflow.execution.journal import Journal
-    from carryflow.execution.records import Mode
+    from carryflow.execution.journal.journal import Journal
+    from carryflow.execution.journal.records import Mode
 
     with Journal.read(place.journal) as journal:
         identity = journal.identity
@@ -146,8 +146,8 @@ def _open_positions(place: "Place") -> list[str]:
     and pairs that are not at rest.
     """
     from carryflow.execution.books import Books
-    from carryflow.execution.journal import Journal
-    from carryflow.execution.pair import State
+    from carryflow.execution.journal.journal import Journal
+    from carryflow.execution.pair.states import State
 
     with Journal.read(place.journal) as journal:
         if journal.opening() is None:

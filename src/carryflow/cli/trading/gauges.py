@@ -1,7 +1,7 @@
 """The engine's numbers for Prometheus, read off its status and its journal."""
 
 from carryflow.cli.trading.session import Session
-from carryflow.execution.pair import State
+from carryflow.execution.pair.states import State
 from carryflow.monitoring.metrics import ExecutionMetrics
 
 STATES = tuple(state.value for state in State)

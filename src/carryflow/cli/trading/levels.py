@@ -45,7 +45,7 @@ def halt(
     It writes a file that the engine looks at every few seconds: no model, store or network takes part.
     """
     from carryflow.cli.trading.place import machine_ms
-    from carryflow.execution.kill import KillSwitch, Level
+    from carryflow.execution.limits.kill import KillSwitch, Level
 
     if level not in _MEANS:
         raise SettingsError(f"--level {level} is none of {', '.join(_MEANS)}")
@@ -78,9 +78,9 @@ def resume(
 ) -> None:
     """Lift the kill switch; or let the engine take risk in a coin again that it has blocked."""
     from carryflow.cli.trading.place import find_place
-    from carryflow.execution.journal import Journal
-    from carryflow.execution.kill import KillSwitch, Level
-    from carryflow.execution.pair import State
+    from carryflow.execution.journal.journal import Journal
+    from carryflow.execution.limits.kill import KillSwitch, Level
+    from carryflow.execution.pair.states import State
 
     settings = resolve(config, override, tape=tape, venue=venue)
     if ticker is not None:

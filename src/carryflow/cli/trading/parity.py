@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from carryflow.env.tape import MarketTape
     from carryflow.evaluation.parity import Chain, Parity
     from carryflow.evaluation.parity_courses import Account
-    from carryflow.execution.records import Identity
+    from carryflow.execution.journal.records import Identity
     from carryflow.settings import Settings
 
 _LOOK_BACK = timedelta(days=2)
@@ -39,7 +39,7 @@ def show_parity(
     from carryflow.cli.trading.place import find_place
     from carryflow.evaluation.parity import parity
     from carryflow.evaluation.parity_courses import read_account
-    from carryflow.execution.journal import Journal
+    from carryflow.execution.journal.journal import Journal
 
     settings = resolve(config, override, tape=tape, venue=venue)
     place = find_place(settings, mode)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from carryflow.core.atomic import write_atomically
 from carryflow.core.errors import SettingsError
-from carryflow.execution.records import Mode
+from carryflow.execution.journal.records import Mode
 
 if TYPE_CHECKING:
     from carryflow.settings import Settings

@@ -15,7 +15,7 @@ from carryflow.cli.trading.place import Place, machine_ms
 from carryflow.cli.trading.policies import CHAMPION, Champion, Policy, load_champion, reference
 from carryflow.cli.trading.session import Terms
 from carryflow.core.errors import SettingsError
-from carryflow.execution.records import Mode
+from carryflow.execution.journal.records import Mode
 from carryflow.market.timeframe import bar_ms
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _require_nothing_left(place: Place) -> None:
     Raises:
         SettingsError: it is of an account that still exists, whose positions must not be forgotten.
     """
-    from carryflow.execution.journal import Journal
+    from carryflow.execution.journal.journal import Journal
 
     if not place.journal.exists():
         return
@@ -174,8 +174,8 @@ def read_credentials(settings: "Settings", environ: Mapping[str, str] = os.envir
     Raises:
         SettingsError: a variable is missing.
     """
-    from carryflow.venues.accounts.known import ACCOUNTS
     from carryflow.venues.credentials import Credentials
+    from carryflow.venues.trading.accounts.known import ACCOUNTS
 
     return Credentials.from_environment(environ, passphrase=ACCOUNTS[settings.venue.name].needs_passphrase)
 

@@ -16,26 +16,26 @@ from carryflow.cli.trading.place import Place
 from carryflow.cli.trading.policies import Policy
 from carryflow.cli.trading.standings import Standings
 from carryflow.core.leg import LEGS
-from carryflow.execution.admission import require_clock, require_key
 from carryflow.execution.alerts import Alarm
 from carryflow.execution.engine import Engine
-from carryflow.execution.journal import Journal
-from carryflow.execution.kill import KillSwitch
-from carryflow.execution.paper import PaperVenue
+from carryflow.execution.journal.journal import Journal
+from carryflow.execution.journal.records import Identity, Mode
+from carryflow.execution.limits.admission import require_clock, require_key
+from carryflow.execution.limits.kill import KillSwitch
+from carryflow.execution.paper.venue import PaperVenue
 from carryflow.execution.ports import Clock, MarketView, TradingVenue
-from carryflow.execution.records import Identity, Mode
 from carryflow.execution.settings import ExecutionSettings
 from carryflow.market.timeframe import bar_ms
-from carryflow.venues.accounts.known import ACCOUNTS
 from carryflow.venues.budget import Priority, RequestBudget
-from carryflow.venues.ccxt_trading import CcxtTradingVenue, open_trading
 from carryflow.venues.clock import CorrectedClock, MachineClock, VenueClock, skew_ms
 from carryflow.venues.connection import VenueConnection
-from carryflow.venues.market_view import RestMarketView
 from carryflow.venues.stream.backed_view import BackedView
 from carryflow.venues.stream.closed_bars import ClosedBars
 from carryflow.venues.stream.feed import VenueFeed, open_feed
 from carryflow.venues.terms import contract_terms
+from carryflow.venues.trading.accounts.known import ACCOUNTS
+from carryflow.venues.trading.ccxt_trading import CcxtTradingVenue, open_trading
+from carryflow.venues.trading.market_view import RestMarketView
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,8 +5,8 @@ from carryflow.core.account import Column
 from carryflow.core.hedge import hedged_fraction
 from carryflow.execution.books import Books
 from carryflow.execution.engine import Engine
-from carryflow.execution.journal import Journal
-from carryflow.execution.records import Valuation
+from carryflow.execution.journal.journal import Journal
+from carryflow.execution.journal.records import Valuation
 
 
 class Standings:

@@ -12,7 +12,7 @@ from carryflow.core.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from carryflow.execution.records import Mode
+    from carryflow.execution.journal.records import Mode
     from carryflow.settings import Settings
 
 PolicyName = Annotated[
@@ -45,7 +45,7 @@ def paper(
 
     Without an address of a venue, a simulated exchange plays the tape's last day beside it, in two minutes.
     """
-    from carryflow.execution.records import Mode
+    from carryflow.execution.journal.records import Mode
 
     settings = resolve(config, override, tape=tape, tickers=tickers, venue=venue)
     _run(settings, Mode.PAPER, policy, hours, metrics_port)
@@ -72,8 +72,8 @@ def trade(
     CARRYFLOW_API_PASSPHRASE.
     """
     from carryflow.cli.trading.preparation import read_credentials
-    from carryflow.execution.admission import require_switches
-    from carryflow.execution.records import Mode
+    from carryflow.execution.journal.records import Mode
+    from carryflow.execution.limits.admission import require_switches
 
     settings = resolve(config, override, tape=tape, tickers=tickers, venue=venue)
     if sandbox == live:

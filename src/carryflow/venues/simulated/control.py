@@ -12,12 +12,18 @@ from aiohttp import web
 
 from carryflow.core.errors import CarryflowError
 from carryflow.core.leg import Leg
-from carryflow.venues.simulated.account_answers import income, transfer
-from carryflow.venues.simulated.desk import TradingDesk
 from carryflow.venues.simulated.faults import Fault, Injected
 from carryflow.venues.simulated.misbehaviour import Handler
-from carryflow.venues.simulated.order_answers import exact, perp_order, perp_trade, spot_order, spot_trade
 from carryflow.venues.simulated.refusals import Refusal
+from carryflow.venues.simulated.signed.account_answers import income, transfer
+from carryflow.venues.simulated.signed.desk import TradingDesk
+from carryflow.venues.simulated.signed.order_answers import (
+    exact,
+    perp_order,
+    perp_trade,
+    spot_order,
+    spot_trade,
+)
 from carryflow.venues.simulated.trading.orders import Side, Trade, VenueOrder
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ from typing import Any
 from aiohttp import web
 
 from carryflow.core.errors import SettingsError, VenueError
-from carryflow.venues.simulated.account_routes import add_account_routes
 from carryflow.venues.simulated.control import control_app
-from carryflow.venues.simulated.desk import TradingDesk
 from carryflow.venues.simulated.exchange import SimulatedVenue
 from carryflow.venues.simulated.faults import FaultBox
-from carryflow.venues.simulated.order_routes import add_order_routes
 from carryflow.venues.simulated.pace import Pace
 from carryflow.venues.simulated.routes import exchange_app
-from carryflow.venues.simulated.stream_routes import add_stream_routes
-from carryflow.venues.simulated.streams import StreamHub
+from carryflow.venues.simulated.signed.account_routes import add_account_routes
+from carryflow.venues.simulated.signed.desk import TradingDesk
+from carryflow.venues.simulated.signed.order_routes import add_order_routes
+from carryflow.venues.simulated.streams.hub import StreamHub
+from carryflow.venues.simulated.streams.routes import add_stream_routes
 from carryflow.venues.simulated.tape import Tape
 from carryflow.venues.simulated.trading.live_book import SLOT_MS
 from carryflow.venues.simulated.trading.settings import TradingSettings

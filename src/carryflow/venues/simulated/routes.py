@@ -12,13 +12,13 @@ from carryflow.core.leg import Leg
 from carryflow.market.timeframe import TIMEFRAMES, bar_ms
 from carryflow.venues.settings import TAPE_HEADER
 from carryflow.venues.simulated import refusals
-from carryflow.venues.simulated.desk import DESK, TradingDesk
 from carryflow.venues.simulated.exchange import SimulatedVenue
 from carryflow.venues.simulated.faults import FaultBox
 from carryflow.venues.simulated.market import VenueMarket
 from carryflow.venues.simulated.misbehaviour import Handler, misbehave, under_maintenance
 from carryflow.venues.simulated.pace import SPEED_HEADER, Pace
 from carryflow.venues.simulated.prices import Price
+from carryflow.venues.simulated.signed.desk import DESK, TradingDesk
 
 VENUE = web.AppKey("venue", SimulatedVenue)
 

@@ -17,7 +17,7 @@ from carryflow.venues.simulated.trading.orders import Side, Trade, VenueOrder
 from carryflow.venues.simulated.trading.settings import TradingSettings
 
 if TYPE_CHECKING:
-    from carryflow.venues.simulated.desk import TradingDesk
+    from carryflow.venues.simulated.signed.desk import TradingDesk
 
 Result = TypeVar("Result")
 

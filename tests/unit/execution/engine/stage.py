@@ -14,19 +14,19 @@ from carryflow.core.costs import CostSettings
 from carryflow.core.leg import LEGS
 from carryflow.execution.engine import Engine
 from carryflow.execution.intents import Decision
-from carryflow.execution.journal import Journal
-from carryflow.execution.kill import KillSwitch
+from carryflow.execution.journal.journal import Journal
+from carryflow.execution.journal.records import Alert, Identity, Mode, Severity
+from carryflow.execution.limits.kill import KillSwitch
 from carryflow.execution.outcome import Outcome
-from carryflow.execution.paper import PaperVenue
-from carryflow.execution.records import Alert, Identity, Mode, Severity
+from carryflow.execution.paper.venue import PaperVenue
 from carryflow.execution.settings import ExecutionSettings
 from carryflow.market.schema import PERP_COLUMNS, SPOT_COLUMNS, TIMESTAMP
-from carryflow.venues.ccxt_trading import open_trading
 from carryflow.venues.credentials import Credentials
-from carryflow.venues.market_view import RestMarketView
 from carryflow.venues.settings import VenueSettings
 from carryflow.venues.simulated.server import RunningExchange
 from carryflow.venues.simulated.tape import Tape
+from carryflow.venues.trading.ccxt_trading import open_trading
+from carryflow.venues.trading.market_view import RestMarketView
 
 KEY, SECRET = "a-key-of-ours", "a-secret-of-ours"
 MINUTE_MS = 60_000

@@ -10,10 +10,10 @@ import pytest
 
 from carryflow.core.errors import InvariantBroken, RejectedError, RetryableError
 from carryflow.execution.intents import Action, Decision
-from carryflow.execution.kill import Level
-from carryflow.execution.pair import State
-from carryflow.execution.records import Purpose
-from carryflow.execution.risk import Limit
+from carryflow.execution.journal.records import Purpose
+from carryflow.execution.limits.kill import Level
+from carryflow.execution.limits.risk import Limit
+from carryflow.execution.pair.states import State
 from carryflow.execution.settings import LimitSettings
 from carryflow.venues.simulated.server import RunningExchange
 from tests.unit.execution.engine.stage import CAPITAL, KEY, SECRET, Stage

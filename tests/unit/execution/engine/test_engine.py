@@ -5,10 +5,10 @@ import pytest
 
 from carryflow.core.errors import ActionError, SettingsError, UnknownTickerError
 from carryflow.execution.intents import Action
-from carryflow.execution.kill import Level
+from carryflow.execution.limits.kill import Level
+from carryflow.execution.limits.risk import Limit
 from carryflow.execution.orders import OrderRequest, Side, TimeInForce, Wallet
-from carryflow.execution.pair import State
-from carryflow.execution.risk import Limit
+from carryflow.execution.pair.states import State
 from carryflow.execution.settings import LimitSettings
 from carryflow.venues.simulated.faults import Fault
 from carryflow.venues.simulated.server import RunningExchange

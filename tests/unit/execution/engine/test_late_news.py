@@ -10,9 +10,9 @@ import pytest
 
 from carryflow.core.errors import InvariantBroken
 from carryflow.execution.intents import client_order_id
+from carryflow.execution.journal.records import OrderRecord, Purpose
 from carryflow.execution.orders import OrderReport, OrderRequest, Side, TimeInForce, Wallet
-from carryflow.execution.pair import State
-from carryflow.execution.records import OrderRecord, Purpose
+from carryflow.execution.pair.states import State
 from carryflow.venues.simulated.faults import Fault
 from carryflow.venues.simulated.server import RunningExchange
 from tests.unit.execution.engine.stage import CAPITAL, KEY, MINUTE_MS, SECRET, Stage

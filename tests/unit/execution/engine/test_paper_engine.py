@@ -8,7 +8,7 @@ import pytest
 
 from carryflow.execution.intents import Action
 from carryflow.execution.orders import Wallet
-from carryflow.execution.pair import State
+from carryflow.execution.pair.states import State
 from carryflow.execution.settings import ExecutionSettings
 from carryflow.venues.simulated.server import RunningExchange
 from tests.unit.execution.engine.stage import KEY, Stage, staged_on_paper

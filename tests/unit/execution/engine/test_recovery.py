@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from carryflow.execution.journal import Journal
-from carryflow.execution.pair import State
-from carryflow.execution.risk import Limit
+from carryflow.execution.journal.journal import Journal
+from carryflow.execution.limits.risk import Limit
+from carryflow.execution.pair.states import State
 from carryflow.venues.simulated.faults import Fault
 from carryflow.venues.simulated.server import RunningExchange
 from tests.unit.execution.engine.stage import CAPITAL, KEY, SECRET, Stage

@@ -10,7 +10,7 @@ from carryflow.core.errors import InvariantBroken
 from carryflow.execution.intents import Decision
 from carryflow.execution.orders import Wallet
 from carryflow.execution.outcome import Outcome
-from carryflow.execution.pair import State
+from carryflow.execution.pair.states import State
 from carryflow.execution.settings import LimitSettings
 from carryflow.venues.simulated.faults import Fault
 from carryflow.venues.simulated.server import RunningExchange

@@ -1,0 +1,1 @@
+"""What stands outside the model: limits, margin, the kill switch, and who may trade at all."""

@@ -1,0 +1,1 @@
+"""What the simulated exchange answers to who has an account: orders, balances, histories."""

@@ -1,0 +1,1 @@
+"""The simulated exchange's websockets: public streams and those of an account."""

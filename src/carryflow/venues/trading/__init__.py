@@ -1,0 +1,1 @@
+"""Trading through ccxt: one account of a venue, in the words of the engine."""
