@@ -30,7 +30,10 @@ class LimitSettings(Section):
         int, Field(gt=0, description="most orders sent in any minute; cancels and closes are not counted")
     ] = 120
     price_band_bp: Annotated[
-        float, Field(gt=0, le=2_000, description="furthest that a limit price may be from the mark (bp)")
+        float,
+        Field(
+            gt=0, le=2_000, description="furthest that a limit may be beyond the mark, or index (bp)"
+        ),
     ] = 100.0
     max_daily_loss: Annotated[
         float,
