@@ -13,6 +13,8 @@
                         │ PROVED
                         └───────► CHASING
 ```
+
+LOST_TRACK leads from IDLE to HALTED: the venue holds what no trade explains.
 """
 
 from collections.abc import Mapping
