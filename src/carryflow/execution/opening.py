@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from decimal import ROUND_DOWN, Decimal
 
-from carryflow.core.errors import SettingsError
+from carryflow.core.errors import RetryableError, SettingsError
 from carryflow.execution.cashier import Cashier
 from carryflow.execution.journal.records import Opening
-from carryflow.execution.orders import Wallet
+from carryflow.execution.orders import Balances, Wallet
 from carryflow.execution.world import World
 
 _CENT = Decimal("0.01")
@@ -17,10 +17,39 @@ async def open_account(world: World, tickers: Sequence[str]) -> Opening:
 
     Raises:
         SettingsError: the account has less than the capital, or holds a position in one of the coins.
-        VenueError: the venue does not tell.
+        VenueError: the venue does not tell, however often it is asked for `unknown_seconds`.
     """
     identity, quote = world.journal.identity, world.venue.quote
     capital, share = identity.capital_quote, Decimal(repr(identity.spot_share))
+    until_ms = world.clock.now_ms() + round(world.settings.unknown_seconds * 1_000)
+    while True:
+        try:
+            balances = await _look(world, tickers)
+            break
+        except RetryableError:
+            if world.clock.now_ms() >= until_ms:
+                raise
+            await world.clock.sleep(world.settings.poll_seconds)
+    there = balances.spot_free.get(quote, Decimal(0)) + balances.futures
+    if there < capital:
+        raise SettingsError(
+            f"the account has {there} {quote} in both wallets, less than execution.capital_quote, which "
+            f"is {capital}; pay in, or trade with less"
+        )
+    each = (capital / len(tickers)).quantize(_CENT, ROUND_DOWN)
+    spot = (each * share).quantize(_CENT, ROUND_DOWN)
+    opening = Opening(balances, dict.fromkeys(tickers, (spot, each - spot)))
+    world.journal.record_opening(opening)
+    return opening
+
+
+async def _look(world: World, tickers: Sequence[str]) -> Balances:
+    """Return what is in the wallets of an account on which nobody trades these coins.
+
+    Raises:
+        SettingsError: somebody does.
+        VenueError: the venue does not tell.
+    """
     for position in await world.venue.positions():
         if position.ticker in tickers:
             raise SettingsError(
@@ -33,18 +62,7 @@ async def open_account(world: World, tickers: Sequence[str]) -> Opening:
                 f"the account has an open {order.leg} order of {order.ticker} ({order.venue_order_id}); "
                 "cancel it, or leave the ticker out of data.tickers"
             )
-    balances = await world.venue.balances()
-    there = balances.spot_free.get(quote, Decimal(0)) + balances.futures
-    if there < capital:
-        raise SettingsError(
-            f"the account has {there} {quote} in both wallets, less than execution.capital_quote, which "
-            f"is {capital}; pay in, or trade with less"
-        )
-    each = (capital / len(tickers)).quantize(_CENT, ROUND_DOWN)
-    spot = (each * share).quantize(_CENT, ROUND_DOWN)
-    opening = Opening(balances, dict.fromkeys(tickers, (spot, each - spot)))
-    world.journal.record_opening(opening)
-    return opening
+    return await world.venue.balances()
 
 
 async def fund_wallets(world: World, opening: Opening, cashier: Cashier) -> bool:

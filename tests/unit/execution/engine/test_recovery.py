@@ -428,3 +428,17 @@ def test_coins_too_few_to_sell_are_made_enough(play: Play) -> None:
         stage.require_exact()
 
     play(scenario, tickers=("ETH",))
+
+
+def test_an_engine_that_begins_while_the_venue_does_not_answer_asks_again(
+    play: Play, exchange: RunningExchange
+) -> None:
+    exchange.inject(Fault.SERVER_ERROR, times=2, path="/api/v3/openOrders")
+    exchange.inject(Fault.SERVER_ERROR, times=2, path="/api/v3/account")
+
+    async def scenario(stage: Stage) -> None:
+        assert abs((await stage.decide(1.0)).delta_base) <= D("0.001")
+        assert stage.pair().perp_qty < 0
+        stage.require_exact()
+
+    play(scenario)
