@@ -31,9 +31,7 @@ class LimitSettings(Section):
     ] = 120
     price_band_bp: Annotated[
         float,
-        Field(
-            gt=0, le=2_000, description="furthest that a limit may be beyond the mark, or index (bp)"
-        ),
+        Field(gt=0, le=2_000, description="furthest that a limit may be beyond the mark, or index (bp)"),
     ] = 100.0
     max_daily_loss: Annotated[
         float,
