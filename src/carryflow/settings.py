@@ -200,7 +200,9 @@ def _assign(tree: dict[str, Any], key: str, text: str) -> None:
 def _explain(detail: Any) -> str:
     key = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, list(valid_keys()), n=1, cutoff=0.0)
+        keys = list(valid_keys())
+        groups = {name.rpartition(".")[0] for name in keys} - {""}
+        near = difflib.get_close_matches(key, [*keys, *sorted(groups)], n=1, cutoff=0.0)
         return f"unknown setting {key!r}; the nearest valid one is {near[0]!r}"
     if detail["type"] == "secret":
         return f"setting {key} {detail['msg']}"

@@ -86,3 +86,8 @@ def test_each_market_has_a_home_of_its_own(tmp_path: Path, monkeypatch: pytest.M
     assert resolve(overrides=["exchange.tape=/recorded/crypto"]).home_dir == tmp_path / "markets" / "crypto"
     assert resolve(overrides=["venue.name=okx"]).home_dir == tmp_path / "markets" / "okx"
     assert resolve(overrides=["venue.name=okx", "home=/elsewhere"]).home_dir == Path("/elsewhere")
+
+
+def test_a_group_of_settings_that_is_misspelt_is_named_and_not_a_switch_that_looks_like_it() -> None:
+    with pytest.raises(SettingsError, match=r"the nearest valid one is 'execution\.limits'"):
+        resolve(overrides=["execution.limit.max_leverage=2"])
