@@ -37,6 +37,9 @@ SECRET = "5ecre7-0f-the-4cc0unt"
 TIMEOUT = 0.5
 
 
+WEBSOCKET, HTTP = "websocket", "http"
+
+
 class SteppingClock:
     """Tell a stepped exchange's time, and step it where somebody waits."""
 
@@ -53,10 +56,15 @@ class SteppingClock:
 class Desk:
     """An account with the venue that trades it and a view of the market; tests ask in their own loop."""
 
-    def __init__(self, exchange: RunningExchange, key: str, runner: asyncio.Runner) -> None:
+    def __init__(self, exchange: RunningExchange, key: str, runner: asyncio.Runner, way: str) -> None:
         self.exchange, self.key, self.run = exchange, key, runner.run
         self.clock = SteppingClock(exchange)
-        self.settings = VenueSettings(url=exchange.url, request_timeout_seconds=TIMEOUT, backoff_seconds=0)
+        self.settings = VenueSettings(
+            url=exchange.url,
+            request_timeout_seconds=TIMEOUT,
+            backoff_seconds=0,
+            orders_over_websocket=way == WEBSOCKET,
+        )
         self._stack = AsyncExitStack()
         exchange.open_account(key, SECRET, {"USDT": Decimal(1_000_000)}, Decimal(1_000_000))
         self.venue = self.run(self.open())
@@ -127,14 +135,18 @@ def exchange() -> Iterator[RunningExchange]:
 @pytest.fixture
 def desk(exchange: RunningExchange, request: pytest.FixtureRequest) -> Iterator[Desk]:
     with asyncio.Runner() as runner:
-        made = Desk(exchange, f"key-{request.node.name}", runner)
+        made = Desk(exchange, f"key-{request.node.name}", runner, getattr(request, "param", WEBSOCKET))
         yield made
         made.close()
 
 
 DONE, NOT_DONE = True, False
 
+over_http = pytest.mark.parametrize("desk", [HTTP], indirect=True)
+both_ways = pytest.mark.parametrize("desk", [WEBSOCKET, HTTP], indirect=True)
 
+
+@both_ways
 @pytest.mark.pitfall("P11")
 @pytest.mark.parametrize("leg", LEGS)
 @pytest.mark.parametrize(
@@ -217,6 +229,7 @@ def test_a_question_that_gets_no_answer_is_sent_once(desk: Desk) -> None:
     assert desk.find(order).status is OrderStatus.CANCELED
 
 
+@both_ways
 @pytest.mark.pitfall("P11")
 @pytest.mark.parametrize("leg", LEGS)
 def test_an_order_that_comes_too_late_is_refused_by_the_venue_itself(desk: Desk, leg: Leg) -> None:
@@ -232,6 +245,7 @@ def test_an_order_that_comes_too_late_is_refused_by_the_venue_itself(desk: Desk,
     assert desk.exchange.orders(desk.key) == []
 
 
+@over_http
 def test_nothing_is_sent_to_a_venue_that_is_not_there(desk: Desk) -> None:
     order = desk.order()
     desk.venue.connection.exchange.urls["api"]["private"] = "http://127.0.0.1:9/api/v3"
@@ -242,6 +256,28 @@ def test_nothing_is_sent_to_a_venue_that_is_not_there(desk: Desk) -> None:
         desk.submit(order)
 
 
+def test_orders_go_over_http_while_the_websocket_is_down(desk: Desk) -> None:
+    desk.exchange.inject(Fault.RESET, path=ORDERS["spot"], method="POST")
+    with pytest.raises(AmbiguousError):
+        desk.submit(desk.order())
+    desk.exchange.inject(Fault.RESET, 10_000, path="/ws-api")
+    again = desk.submit(desk.order(nonce=1))
+    assert again.status is OrderStatus.FILLED
+
+
+@pytest.mark.parametrize("leg", LEGS)
+def test_an_order_is_told_alike_both_ways(desk: Desk, leg: Leg) -> None:
+    other = desk.run(desk.open(orders_over_websocket=False))
+    order = desk.order(leg, nonce=1)
+    told = [desk.submit(desk.order(leg)), desk.run(other.submit(order, desk.clock.now_ms() + 3_000))]
+    names = {"client_id": "", "venue_order_id": "", "updated_ms": 0, "fills": ()}
+    over_websocket, over_http = (replace(report, **names) for report in told)
+    assert over_websocket == over_http
+    assert over_http.status is OrderStatus.FILLED
+    assert {fill.fee_asset for fill in told[0].fills} == {fill.fee_asset for fill in told[1].fills}
+
+
+@both_ways
 def test_nobody_waiting_for_an_answer_leaves_it_unknown(desk: Desk) -> None:
     order = desk.order()
     desk.exchange.inject(Fault.DELAYED_ANSWER, path=ORDERS["spot"], method="POST", delay_seconds=0.3)
@@ -257,6 +293,7 @@ def test_nobody_waiting_for_an_answer_leaves_it_unknown(desk: Desk) -> None:
     assert desk.find(order).filled == order.qty
 
 
+@both_ways
 @pytest.mark.pitfall("P11")
 @pytest.mark.parametrize("leg", LEGS)
 def test_a_name_in_use_means_that_an_earlier_sending_arrived(desk: Desk, leg: Leg) -> None:
@@ -330,6 +367,7 @@ def test_what_is_off_the_lot_or_the_tick_is_not_sent_rounded(desk: Desk) -> None
     assert desk.sent(refused, ORDERS["spot"]) == 0
 
 
+@both_ways
 def test_an_order_leaves_our_rounding_as_it_is(desk: Desk) -> None:
     async def send() -> str:
         before = str(getcontext())
@@ -385,6 +423,7 @@ def test_a_margin_top_up_does_not_wait_for_a_place(desk: Desk) -> None:
     desk.run(move())
 
 
+@both_ways
 @pytest.mark.pitfall("P20")
 def test_a_ban_stops_every_request_until_it_ends(desk: Desk) -> None:
     desk.exchange.inject(Fault.BANNED, path="/fapi/v3/positionRisk", wait_seconds=120)
@@ -432,6 +471,7 @@ def test_this_machines_clock_is_utc_in_milliseconds() -> None:
     asyncio.run(clock.sleep(0))
 
 
+@both_ways
 def test_no_secret_is_told_when_a_signature_is_wrong_or_an_answer_is_lost(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:

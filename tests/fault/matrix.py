@@ -38,7 +38,7 @@ _FRACTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Hold one cell: a name, what goes wrong on a leg, and whether it ever stops going wrong.
+    """Hold one cell: a name, what goes wrong on a leg, whether it ever stops going wrong, and how orders go.
 
     Where it stops, the engine must end by itself, hedged, and nobody need be called; where it does not, it
     must be hedged all the same, or halted with an alert.
@@ -50,31 +50,35 @@ class Cell:
     style: Style
     faults: tuple[Injected, ...]
     lasting: bool
+    over_websocket: bool
 
     def __str__(self) -> str:
         """Return what a test of it is called."""
-        return f"{self.leg}-{self.name}-{self.phase}-{self.style}".replace(" ", "_")
+        way = "websocket" if self.over_websocket else "http"
+        return f"{self.leg}-{self.name}-{self.phase}-{self.style}-{way}".replace(" ", "_")
 
 
 def cells() -> list[Cell]:
     """Return every cell of the matrix."""
     found = []
-    for leg, phase in product(LEGS, Phase):
+    for way, leg, phase in product((True, False), LEGS, Phase):
         for name, (faults, lasting) in _troubles(leg).items():
-            found.append(Cell(name, leg, phase, "taker", faults, lasting))
+            found.append(Cell(name, leg, phase, "taker", faults, lasting, way))
         for name, (faults, lasting) in (_troubles(leg) | _resting_troubles(leg)).items():
             if name in _OF_MAKERS:
-                found.append(Cell(name, leg, phase, "maker_first", faults, lasting))
+                found.append(Cell(name, leg, phase, "maker_first", faults, lasting, way))
     return found
 
 
 def some_cells() -> list[Cell]:
-    """Return a quarter of the matrix: each trouble of each leg and style, in turns with the phases."""
+    """Return an eighth of the matrix: each trouble of each leg and style, in turns with phases and ways."""
     turns: Counter[tuple[Leg, str, Style]] = Counter()
     names: dict[str, int] = {}
     found = []
     for cell in cells():
         number = names.setdefault(cell.name, len(names)) + (cell.leg == "perp")
+        if cell.over_websocket == bool(number % 2):
+            continue
         turn = turns[cell.leg, cell.name, cell.style]
         turns[cell.leg, cell.name, cell.style] += 1
         if turn == number % len(Phase):

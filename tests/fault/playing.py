@@ -150,6 +150,7 @@ class Player:
                         self._folder,
                         self._clock,
                         self._episode.style,
+                        over_websocket=self._episode.seed % 3 > 0,
                     )
                 )
             await self._clock.sleep(5.0)

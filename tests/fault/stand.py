@@ -86,10 +86,16 @@ async def standing(
     tickers: tuple[str, ...] = TICKERS[:2],
     patience_seconds: float = PATIENCE_SECONDS,
     seen: Callable[[Alert], None] = lambda _: None,
+    over_websocket: bool = True,
 ) -> AsyncIterator[Stand]:
     """Start an engine in a folder, where another may have been before; at the end let go of everything."""
     venue_settings = VenueSettings(
-        name="simulated", url=url, retries=5, backoff_seconds=0.0, request_timeout_seconds=patience_seconds
+        name="simulated",
+        url=url,
+        retries=5,
+        backoff_seconds=0.0,
+        request_timeout_seconds=patience_seconds,
+        orders_over_websocket=over_websocket,
     )
     settings = execution_settings(style)
     identity = Identity(

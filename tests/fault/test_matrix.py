@@ -33,7 +33,8 @@ async def play(cell: Cell, ground: Ground, folder: Path, tally: Tally) -> None:
     credentials = ground.open_account()
     ground.approach(before_close_ms=30_000)
     before, wanted = cell.phase.fractions
-    async with standing(ground.exchange.url, credentials, folder, ground.clock, cell.style) as stand:
+    url, way = ground.exchange.url, cell.over_websocket
+    async with standing(url, credentials, folder, ground.clock, cell.style, over_websocket=way) as stand:
         if before:
             await stand.engine.apply(stand.decision(TICKER, before))
             assert held(stand) > 0

@@ -1,6 +1,6 @@
 """What the engine sees of the market: books, marks, and when they were seen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from carryflow.core.leg import Leg
@@ -19,6 +19,7 @@ class Book:
         bids: levels that buy, the highest price first.
         asks: levels that sell, the lowest price first.
         seen_ms: when the market was last known to look like this (the engine's clock, UTC ms).
+        mid: the price half way between the best bid and ask (quote).
     """
 
     leg: Leg
@@ -26,11 +27,10 @@ class Book:
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
     seen_ms: int
+    mid: Decimal = field(init=False)
 
-    @property
-    def mid(self) -> Decimal:
-        """Return the price half way between the best bid and ask (quote)."""
-        return (self.bids[0][0] + self.asks[0][0]) / 2
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mid", (self.bids[0][0] + self.asks[0][0]) / 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import ccxt.async_support as ccxt
 
@@ -97,6 +97,25 @@ def read_strictly(
     exchange.on_rest_response = on_rest_response
     exchange.parse_json = parse_json
     exchange.handle_http_status_code = handle_http_status_code
+
+
+def read_refusal(exchange: Any, status: int, url: str, headers: Mapping[str, str], body: str) -> NoReturn:
+    """Raise what an answer means that is no success and did not come by HTTP, as if it had.
+
+    Args:
+        exchange: the ccxt exchange that reads by these rules.
+        status: what would have been its HTTP status.
+        url: the address of the same request over HTTP, by which ccxt knows whose codes it holds.
+        headers: what HTTP would have told beside it.
+        body: the error as JSON.
+
+    Raises:
+        ccxt.BaseError: always, unless a rule above has an error of ours for it.
+    """
+    text = exchange.on_rest_response(status, "", url, "POST", headers, body)
+    exchange.handle_errors(status, "", url, "POST", headers, text, exchange.parse_json(text), {}, None)
+    exchange.handle_http_status_code(status, "", url, "POST", text)
+    raise ccxt.BadResponse(scrub(f"{exchange.id} {url} answered {status} {text[:120]}"))
 
 
 def _take_turns(exchange: Any, budget: RequestBudget) -> None:

@@ -32,6 +32,11 @@ class VenueSettings(Section):
         le=120,
         description="longest wait for one answer; then nobody knows what came of it, seconds",
     )
+    orders_over_websocket: bool = Field(
+        True,
+        description="send orders over the venue's websocket where it takes them there (Binance), which is "
+        "faster than HTTP; while that is down, and elsewhere, they go over HTTP",
+    )
     retries: int = Field(4, ge=0, le=10, description="how often a request without an answer is sent again")
     backoff_seconds: float = Field(
         0.5, ge=0, le=60, description="wait before the first retry, seconds; doubles with each further one"

@@ -99,17 +99,17 @@ def test_a_target_lies_on_the_coarser_lot_and_never_beyond_the_decision(
 
 def test_the_leg_that_costs_more_to_fill_leads() -> None:
     wide = book("perp", half_spread="0.5")
-    planned = plan(intent("5"), FLAT, MARKETS, 0.0, seen(perp=wide))
+    planned = plan(intent("5"), FLAT, MARKETS, 0.0, seen(perp=wide), SETTINGS)
     assert planned is not None
     assert (planned.lead, planned.hedge) == (LegOrder("perp", D(-5)), LegOrder("spot", D(5)))
-    planned = plan(intent("5"), FLAT, MARKETS, 0.0, seen(spot=book("spot", depth="1")))
+    planned = plan(intent("5"), FLAT, MARKETS, 0.0, seen(spot=book("spot", depth="1")), SETTINGS)
     assert planned is not None
     assert planned.lead.leg == "spot"
 
 
 @pytest.mark.pitfall("P10")
 def test_a_close_of_the_perpetual_is_always_reduce_only() -> None:
-    planned = plan(intent("0", Action.CLOSE), Holding(D(5), D(-5)), MARKETS, 0.0, seen())
+    planned = plan(intent("0", Action.CLOSE), Holding(D(5), D(-5)), MARKETS, 0.0, seen(), SETTINGS)
     assert planned is not None
     assert {planned.lead, planned.hedge} == {
         LegOrder("spot", D(-5)),
@@ -118,7 +118,7 @@ def test_a_close_of_the_perpetual_is_always_reduce_only() -> None:
 
 
 def test_nothing_is_planned_that_one_of_the_markets_would_refuse() -> None:
-    assert plan(intent("0.4"), FLAT, MARKETS, 0.0, seen()) is None
+    assert plan(intent("0.4"), FLAT, MARKETS, 0.0, seen(), SETTINGS) is None
 
 
 def test_actions_are_named_by_what_they_do() -> None:

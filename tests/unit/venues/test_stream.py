@@ -242,6 +242,7 @@ def test_a_message_that_does_not_follow_the_one_before_is_a_gap_also_where_ccxt_
         other = venue.client(client.url)  # numbers that go on over a new connection prove nothing
         with pytest.raises(ccxt.InvalidNonce, match="of another connection"):
             venue.handle_order_book(other, after)
+        await venue.close()
 
     asyncio.run(main())
 

@@ -10,6 +10,9 @@ from carryflow.core.errors import SchemaMismatchError, SettingsError
 from carryflow.execution.journal.records import Identity
 from carryflow.execution.journal.schema import APPLICATION_ID, IDENTITY, TABLES, VERSION
 
+_PAGE_BYTES = 2_048
+"""Small ones: a record changes few bytes of each page that it touches, and the disk takes whole pages."""
+
 _CHECKPOINT_PAGES = 8_000
 """Log (pages) after which SQLite copies it into the file by itself; statements do it long before."""
 
@@ -91,6 +94,7 @@ def require_same(path: Path, known: Identity, wanted: Identity) -> None:
 
 def _begin(db: sqlite3.Connection, identity: Identity) -> None:
     """Lay out an empty file, whole or not at all."""
+    db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("BEGIN IMMEDIATE")
     for statement in TABLES.split(";"):

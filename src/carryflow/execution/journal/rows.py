@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
-from enum import Enum
+from enum import StrEnum
 from operator import attrgetter
 from types import UnionType
 from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
@@ -26,8 +26,8 @@ class Codec(NamedTuple):
 class Rows(Generic[Record]):
     """Read and write dataclasses of one kind in one table, whose columns are named like the fields.
 
-    The fields of a dataclass within the dataclass are columns of their own. Decimals are text, enums their
-    values; whatever else is neither text nor number needs a codec.
+    The fields of a dataclass within the dataclass are columns of their own. Decimals and enums of texts are
+    text; whatever else is neither text nor number needs a codec.
 
     Args:
         table: its name.
@@ -40,8 +40,9 @@ class Rows(Generic[Record]):
         self.table = table
         self._codecs = dict(codecs or {})
         paths = tuple(_paths(kind, self._codecs))
-        self.columns = tuple(path.rpartition(".")[2] for path in paths)
-        self._getters = tuple((attrgetter(path), self._encoder(path)) for path in paths)
+        self.columns = tuple(path.rpartition(".")[2] for path, _ in paths)
+        self._get = attrgetter(*(path for path, _ in paths))
+        self._encoders = tuple((place, encode) for place, (_, encode) in enumerate(paths) if encode)
         self._read = _reader(kind, self._codecs)
         names = ", ".join(f'"{name}"' for name in self.columns)
         marks = ", ".join("?" * len(self.columns))
@@ -52,25 +53,31 @@ class Rows(Generic[Record]):
 
     def row(self, record: Record) -> Row:
         """Return the columns of a record."""
-        return tuple(encode(get(record)) for get, encode in self._getters)
+        row = list(self._get(record))
+        for place, encode in self._encoders:
+            if row[place] is not None:
+                row[place] = encode(row[place])
+        return tuple(row)
 
     def record(self, row: Row) -> Record:
         """Return the record behind the columns, in their order; further columns are left alone."""
         record: Record = self._read(iter(row))
         return record
 
-    def _encoder(self, path: str) -> Callable[[Any], Primitive]:
-        codec = self._codecs.get(path)
-        return _primitive if codec is None else codec.encode
 
-
-def _paths(kind: Any, codecs: Mapping[str, Codec], prefix: str = "") -> Iterator[str]:
+def _paths(
+    kind: Any, codecs: Mapping[str, Codec], prefix: str = ""
+) -> Iterator[tuple[str, Callable[[Any], Primitive] | None]]:
+    """Bring the fields behind the columns, each with what its column holds instead of it (None: itself)."""
     hints = get_type_hints(kind)
     for field in fields(kind):
-        if field.name not in codecs and is_dataclass(hints[field.name]):
-            yield from _paths(hints[field.name], codecs, f"{prefix}{field.name}.")
+        hint = hints[field.name]
+        if field.name in codecs:
+            yield prefix + field.name, codecs[field.name].encode
+        elif is_dataclass(hint):
+            yield from _paths(hint, codecs, f"{prefix}{field.name}.")
         else:
-            yield prefix + field.name
+            yield prefix + field.name, _encoder(hint)
 
 
 def _reader(kind: Any, codecs: Mapping[str, Codec]) -> Callable[[Iterator[Any]], Any]:
@@ -99,16 +106,16 @@ def _column(decode: Callable[[Any], Any] | None) -> Callable[[Iterator[Any]], An
     return read
 
 
+def _encoder(hint: Any) -> Callable[[Any], Primitive] | None:
+    """Return what makes its column out of a field of this type; None: it is what the column holds."""
+    kind = _decoder(hint)
+    if kind is None:
+        return None
+    return int if kind is bool else str
+
+
 def _decoder(hint: Any) -> Callable[[Any], Any] | None:
     """Return what makes a field of this type out of its column; None: it is what the column holds."""
     if get_origin(hint) is UnionType:
         hint = next(option for option in get_args(hint) if option is not type(None))
-    if hint is Decimal or hint is bool:
-        return hint
-    return hint if isinstance(hint, type) and issubclass(hint, Enum) else None
-
-
-def _primitive(value: Any) -> Primitive:
-    if isinstance(value, Decimal):
-        return str(value)
-    return value.value if isinstance(value, Enum) else value  # type: ignore[no-any-return]
+    return hint if isinstance(hint, type) and issubclass(hint, (Decimal, bool, StrEnum)) else None

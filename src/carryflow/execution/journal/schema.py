@@ -86,7 +86,7 @@ CREATE TABLE orders (
     ended_ms INTEGER,
     booked TEXT NOT NULL
 ) STRICT;
-CREATE INDEX orders_at_venue ON orders (venue_order_id);
+CREATE INDEX orders_at_venue ON orders (venue_order_id) WHERE venue_order_id IS NOT NULL;
 CREATE INDEX orders_unfinished ON orders (journalled_ms) WHERE ended_ms IS NULL;
 
 CREATE TABLE fills (
@@ -131,7 +131,7 @@ CREATE TABLE pairs (
     intent_id TEXT,
     blocked TEXT,
     astray INTEGER NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE statements (
     ts_ms INTEGER NOT NULL,

@@ -132,8 +132,14 @@ class Guard:
         if seen.mark is not None:
             self._world.books.pairs[ticker].mark(float(seen.spot.mid), float(seen.mark.price))
 
-    def situation(self, ticker: str, seen: Seen) -> Situation:
-        """Return how things stand, for an intent of one coin and the markets that it is made on."""
+    def situation(self, ticker: str, seen: Seen, level: Level) -> Situation:
+        """Return how things stand, for an intent of one coin and the markets that it is made on.
+
+        Args:
+            ticker: the coin.
+            seen: its markets.
+            level: what the kill switch has just said.
+        """
         world, now_ms = self._world, self._world.clock.now_ms()
         exposures = {
             name: self._exposure(trader, seen if name == ticker else None)
@@ -146,7 +152,7 @@ class Guard:
             world.sent_ms.popleft()
         return Situation(
             now_ms=now_ms,
-            level=self.level,
+            level=level,
             exposures=exposures,
             margin=min(world.books.margin, world.told_margin),
             maintenance=ours if told is None else max(ours, float(told.maintenance)),

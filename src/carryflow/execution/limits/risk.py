@@ -169,11 +169,11 @@ def price_breaches(
 
     This holds for each order, also for those that reduce and unwind. A better price is never in the way.
     """
-    breaches = []
+    breaches, band = [], Decimal(repr(limits.price_band_bp)) / 10_000
     for order in orders:
         anchor = exposure.anchor(order.leg)
         distance = order.side.sign * (order.price / anchor - 1)
-        if distance > Decimal(repr(limits.price_band_bp)) / 10_000:
+        if distance > band:
             value = float(distance) / BP
             what = f"{order.side} {order.leg} {order.ticker} at {order.price}"
             named = "the mark" if order.leg == "perp" or exposure.spot is None else "the spot price"

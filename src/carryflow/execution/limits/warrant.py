@@ -5,9 +5,8 @@ from carryflow.execution.limits.guard import Guard
 from carryflow.execution.limits.kill import Level
 from carryflow.execution.limits.risk import Breach, judge
 from carryflow.execution.orders import OrderRequest, TimeInForce
-from carryflow.execution.pair.planner import Plan, Seen, worst_price
-from carryflow.execution.pair.sizing import LegOrder
-from carryflow.execution.pair.trader import PairTrader
+from carryflow.execution.pair.planner import Plan, Seen
+from carryflow.execution.pair.sizing import Holding
 from carryflow.execution.world import World
 
 
@@ -17,9 +16,9 @@ class Warrant:
     Args:
         world: settings and clock.
         guard: how things stand.
-        trader: whose pair it is.
         decision: what is wanted.
         intent: the pair to have.
+        held: what there is.
         protective: it makes things safer: nothing rests.
 
     Attributes:
@@ -31,18 +30,17 @@ class Warrant:
         self,
         world: World,
         guard: Guard,
-        trader: PairTrader,
         decision: Decision,
         intent: Intent,
+        held: Holding,
         protective: bool,
     ) -> None:
         self.breaches: tuple[Breach, ...] = ()
         self._world = world
         self._guard = guard
-        self._trader = trader
         self._decision = decision
         self._intent = intent
-        self._adds = abs(intent.target_base) > abs(trader.keeper.held.spot)
+        self._adds = abs(intent.target_base) > abs(held.spot)
         self._may_rest = world.settings.style == "maker_first" and not protective
 
     @property
@@ -56,40 +54,31 @@ class Warrant:
 
     def covers(self, planned: Plan, seen: Seen) -> bool:
         """Judge the orders that would come next; say whether no limit is in their way."""
-        situation = self._guard.situation(self._intent.ticker, seen)
-        orders = self._requests(planned, seen)
+        return self.covers_at(self._guard.level, planned, seen)
+
+    def covers_at(self, level: Level, planned: Plan, seen: Seen) -> bool:
+        """Judge them at what the kill switch has just said."""
+        situation = self._guard.situation(self._intent.ticker, seen, level)
+        orders = self._requests(planned)
         self.breaches = judge(self._decision, self._intent, orders, situation, self._world.settings.limits)
         return not self.breaches
 
     def counted(self, planned: Plan) -> int:
         """Return how many orders of a plan count among those of a minute."""
-        return sum(not order.reduce_only for order in _orders(planned)) if self._adds else 0
+        return sum(not order.reduce_only for order in planned.orders) if self._adds else 0
 
-    def _requests(self, planned: Plan, seen: Seen) -> list[OrderRequest]:
+    def _requests(self, planned: Plan) -> list[OrderRequest]:
         """Return the orders of a plan, as the limits look at them."""
-        return [self._request(order, seen) for order in _orders(planned)]
-
-    def _request(self, order: LegOrder, seen: Seen) -> OrderRequest:
-        settings, keeper = self._world.settings, self._trader.keeper
-        price = worst_price(
-            keeper.markets.instrument(order.leg),
-            order.side,
-            seen.book(order.leg).mid,
-            settings.slippage_bound_bp,
-            seen.anchor(order.leg),
-            settings.limits.price_band_bp,
-        )
-        return OrderRequest(
-            "",
-            order.leg,
-            keeper.ticker,
-            order.side,
-            abs(order.qty),
-            price,
-            TimeInForce.IOC,
-            order.reduce_only,
-        )
-
-
-def _orders(planned: Plan) -> list[LegOrder]:
-    return [planned.lead] if planned.hedge is None else [planned.lead, planned.hedge]
+        return [
+            OrderRequest(
+                "",
+                order.leg,
+                self._intent.ticker,
+                order.side,
+                abs(order.qty),
+                planned.limits[order.leg],
+                TimeInForce.IOC,
+                order.reduce_only,
+            )
+            for order in planned.orders
+        ]

@@ -23,39 +23,39 @@ class Drafts:
     def lead(self, intent: Intent, planned: Plan, seen: Seen, rests: bool) -> OrderRecord:
         """Return the first leg's order: across the spread, or resting."""
         purpose = Purpose.CLOSE if intent.target_base == 0 else Purpose.LEAD
+        lead, book = planned.lead, seen.book(planned.lead.leg)
         if not rests:
-            return self.within(intent, planned.lead, purpose, seen, self._world.settings.slippage_bound_bp)
-        book = seen.book(planned.lead.leg)
-        instrument = self._keeper.markets.instrument(planned.lead.leg)
-        anchor, band_bp = seen.anchor(planned.lead.leg), self._world.settings.limits.price_band_bp
-        price = resting_price(instrument, planned.lead.side, book, anchor, band_bp)
-        return self._keeper.order(intent, planned.lead, purpose, price, book.mid, TimeInForce.POST_ONLY)
+            return self._keeper.order(intent, lead, purpose, planned.limits[lead.leg], book.mid)
+        instrument = self._keeper.markets.instrument(lead.leg)
+        anchor, band_bp = seen.anchor(lead.leg), self._world.settings.limits.price_band_bp
+        price = resting_price(instrument, lead.side, book, anchor, band_bp)
+        return self._keeper.order(intent, lead, purpose, price, book.mid, TimeInForce.POST_ONLY)
 
     def second(self, intent: Intent, planned: Plan, lead: OrderRecord, seen: Seen) -> OrderRecord | None:
         """Return the second leg's order for a first leg that is filled wholly, to be written down with it.
 
         So nothing has to be written between the two. If the first is filled in part, it is never sent.
         """
-        if planned.hedge is None:
+        hedge = planned.hedge
+        if hedge is None:
             return None
-        return self.chaser(intent, planned.hedge.leg, seen, self._keeper.held_if_filled(lead.request))
+        mid, holding = seen.book(hedge.leg).mid, self._keeper.held_if_filled(lead.request)
+        wanted = self._hedge(intent, hedge.leg, holding, mid)
+        if wanted is None or wanted.side is not hedge.side:
+            return None
+        return self._keeper.order(intent, wanted, Purpose.HEDGE, planned.limits[hedge.leg], mid)
 
     def fits(self, intent: Intent, ready: OrderRecord, report: OrderReport) -> bool:
         """Say whether an order is what follows from what the first leg has filled."""
-        keeper, request = self._keeper, ready.request
-        holding, closing = keeper.held_after(report), intent.target_base == 0
-        if keeper.markets.is_hedged(holding):
+        request, holding = ready.request, self._keeper.held_after(report)
+        if self._keeper.markets.is_hedged(holding):
             return False
-        wanted = hedge_order(
-            request.leg, holding, keeper.markets, keeper.base_fee_rate, ready.reference, closing
-        )
+        wanted = self._hedge(intent, request.leg, holding, ready.reference)
         return wanted == LegOrder(request.leg, request.side.sign * request.qty, request.reduce_only)
 
     def chaser(self, intent: Intent, leg: Leg, seen: Seen, holding: Holding) -> OrderRecord | None:
         """Return the order of the leg that follows; None: nothing that its market would take."""
-        keeper = self._keeper
-        closing, mid = intent.target_base == 0, seen.book(leg).mid
-        wanted = hedge_order(leg, holding, keeper.markets, keeper.base_fee_rate, mid, closing)
+        wanted = self._hedge(intent, leg, holding, seen.book(leg).mid)
         if wanted is None:
             return None
         return self.within(intent, wanted, Purpose.HEDGE, seen, self._world.settings.slippage_bound_bp)
@@ -95,3 +95,8 @@ class Drafts:
         keeper.begin(intent)
         world.journal.record_intent(intent, keeper.record)
         return intent
+
+    def _hedge(self, intent: Intent, leg: Leg, holding: Holding, mid: Decimal) -> LegOrder | None:
+        """Return what a leg trades to follow the other; None: nothing that its market would take."""
+        keeper, closing = self._keeper, intent.target_base == 0
+        return hedge_order(leg, holding, keeper.markets, keeper.base_fee_rate, mid, closing)

@@ -53,7 +53,7 @@ class PairKeeper:
     @property
     def record(self) -> PairRecord:
         """Return what the journal is to know of the pair."""
-        return PairRecord(self.ticker, self.state, self.intent_id, self.blocked, self.astray)
+        return PairRecord(self.ticker, self.state.value, self.intent_id, self.blocked, self.astray)
 
     @property
     def unfinished(self) -> list[OrderRecord]:

@@ -1,8 +1,9 @@
 """From a decision to orders: how large the pair, which leg first, at what price at worst."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
+from functools import cache
 
 from carryflow.core.costs import CostSettings
 from carryflow.core.errors import MarketDataError
@@ -78,10 +79,17 @@ class Plan:
     Attributes:
         lead: the leg that costs more to fill.
         hedge: the other, as large as it is if the first is filled wholly; None: it has nothing to trade.
+        limits: the worst price of each leg's order (quote).
     """
 
     lead: LegOrder
     hedge: LegOrder | None
+    limits: Mapping[Leg, Decimal]
+
+    @property
+    def orders(self) -> tuple[LegOrder, ...]:
+        """Return the orders, the first one first."""
+        return (self.lead,) if self.hedge is None else (self.lead, self.hedge)
 
 
 def target_base(
@@ -116,7 +124,8 @@ def target_base(
         if not should_resize(fraction, current, settings.hysteresis):
             return None
     traded = Decimal(repr(abs(fraction * settings.spot_share * means.equity_quote - held * spot_mid)))
-    rate = costs.spot_fee_rate / (1.0 - means.base_fee_rate) + costs.perp_fee_rate
+    spot_fee_rate = costs.spot_fee_rate
+    rate = spot_fee_rate / (1.0 - means.base_fee_rate) + costs.perp_fee_rate
     bound = settings.slippage_bound_bp * 1e-4
     grows = abs(fraction) * settings.spot_share * means.equity_quote > abs(held) * spot_mid
     for book, side in ((seen.spot, Side.BUY), (seen.perp, Side.SELL)) if grows else ():
@@ -132,8 +141,8 @@ def target_base(
         float(max(markets.spot.min_notional, markets.perp.min_notional)),
     )
     coins = on_lot(Decimal(repr(qty)), markets.coarser_lot, ROUND_HALF_UP)
-    dearest = prices.spot * (1 + Decimal(repr(settings.slippage_bound_bp)) * _BP)
-    payable = max(means.cash_quote, Decimal(0)) / (dearest * (1 + Decimal(repr(costs.spot_fee_rate))))
+    dearest = prices.spot * _worse(Side.BUY, settings.slippage_bound_bp)
+    payable = max(means.cash_quote, Decimal(0)) / (dearest * (1 + Decimal(repr(spot_fee_rate))))
     most = max(holding.spot, Decimal(0)) + payable * (1 - Decimal(repr(means.base_fee_rate)))
     return min(coins, on_lot(most, markets.coarser_lot, ROUND_DOWN))
 
@@ -146,11 +155,19 @@ def action_of(holding: Holding, target: Decimal, markets: PairMarkets) -> Action
 
 
 def plan(
-    intent: Intent, holding: Holding, markets: PairMarkets, base_fee_rate: float, seen: Seen
+    intent: Intent,
+    holding: Holding,
+    markets: PairMarkets,
+    base_fee_rate: float,
+    seen: Seen,
+    settings: ExecutionSettings,
 ) -> Plan | None:
     """Return the orders of an intent; None: there is nothing that both markets would take.
 
     The leg that costs more to fill leads, so that what cannot be had is known before the other is touched.
+
+    Raises:
+        MarketDataError: an order has no limit that lies on a tick.
     """
     orders = pair_legs(holding, intent.target_base, markets, base_fee_rate, seen.prices)
     if not orders:
@@ -158,7 +175,18 @@ def plan(
     ranked = sorted(
         orders, key=lambda order: fill_cost(seen.book(order.leg), order.side, abs(order.qty)), reverse=True
     )
-    return Plan(ranked[0], ranked[1] if len(ranked) > 1 else None)
+    limits = {
+        order.leg: worst_price(
+            markets.instrument(order.leg),
+            order.side,
+            seen.book(order.leg).mid,
+            settings.slippage_bound_bp,
+            seen.anchor(order.leg),
+            settings.limits.price_band_bp,
+        )
+        for order in orders
+    }
+    return Plan(ranked[0], ranked[1] if len(ranked) > 1 else None, limits)
 
 
 def fill_cost(book: Book, side: Side, qty: Decimal) -> Decimal:
@@ -190,8 +218,7 @@ def worst_price(
     Raises:
         MarketDataError: no tick lies within.
     """
-    price = mid * (1 + side.sign * Decimal(repr(bound_bp)) * _BP)
-    limit = anchor * (1 + side.sign * Decimal(repr(band_bp)) * _BP)
+    price, limit = mid * _worse(side, bound_bp), anchor * _worse(side, band_bp)
     price = min(price, limit) if side is Side.BUY else max(price, limit)
     rounded = instrument.round_price(price, "down" if side is Side.BUY else "up")
     if rounded <= 0:
@@ -204,6 +231,12 @@ def worst_price(
 
 def resting_price(instrument: Instrument, side: Side, book: Book, anchor: Decimal, band_bp: float) -> Decimal:
     """Return the best price at which an order rests: with the touch on its own side, within the band."""
-    limit = anchor * (1 + side.sign * Decimal(repr(band_bp)) * _BP)
+    limit = anchor * _worse(side, band_bp)
     touch = min(book.bids[0][0], limit) if side is Side.BUY else max(book.asks[0][0], limit)
     return instrument.round_price(touch, "down" if side is Side.BUY else "up")
+
+
+@cache
+def _worse(side: Side, bp: float) -> Decimal:
+    """Return the multiple of a price that is so much worse for a side; the settings name few."""
+    return 1 + side.sign * Decimal(repr(bp)) * _BP

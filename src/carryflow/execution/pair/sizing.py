@@ -10,7 +10,7 @@ from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_HALF_UP, Decimal
 from carryflow.core.errors import SettingsError
 from carryflow.core.hedge import pair_orders
 from carryflow.core.instrument import ContractType, Instrument
-from carryflow.core.leg import Leg
+from carryflow.core.leg import LEGS, Leg
 from carryflow.execution.orders import Side
 
 _DETOUR_MARGIN = Decimal("1.2")
@@ -79,7 +79,10 @@ class PairMarkets:
             )
         self.spot = spot
         self.perp = perp
-        self.coarser_lot = max(self.lot("spot"), self.lot("perp"))
+        self._lots: dict[Leg, Decimal] = {
+            leg: self.instrument(leg).lot * self.instrument(leg).contract_size for leg in LEGS
+        }
+        self.coarser_lot = max(self._lots.values())
 
     def instrument(self, leg: Leg) -> Instrument:
         """Return one of the markets."""
@@ -87,8 +90,7 @@ class PairMarkets:
 
     def lot(self, leg: Leg) -> Decimal:
         """Return the step of an order's size (base)."""
-        instrument = self.instrument(leg)
-        return instrument.lot * instrument.contract_size
+        return self._lots[leg]
 
     def takes(self, order: LegOrder, price: Decimal) -> bool:
         """Say whether the market takes an order: on the lot, over its minima; who reduces may be small."""
@@ -115,6 +117,7 @@ def pair_legs(
     What would change sides is closed first: the orders to a target beyond 0 are those to 0. One order comes
     back where the other leg has nothing to trade.
     """
+    spot_lot, perp_lot = markets.lot("spot"), markets.lot("perp")
     if holding.spot * target < 0:
         target = Decimal(0)
     grows = abs(target) > abs(holding.spot)
@@ -123,17 +126,17 @@ def pair_legs(
         float(holding.spot),
         float(holding.perp),
         float(target),
-        float(markets.lot("spot")),
-        float(markets.lot("perp")),
+        float(spot_lot),
+        float(perp_lot),
         base_fee_rate,
         float(prices.spot),
         float(prices.perp),
         float(max(minima)),
     )
-    spot = on_lot(Decimal(sizes[0]), markets.lot("spot"), ROUND_HALF_UP)
+    spot = on_lot(Decimal(sizes[0]), spot_lot, ROUND_HALF_UP)
     if spot < 0 < holding.spot:
-        spot = max(spot, -on_lot(holding.spot, markets.lot("spot"), ROUND_DOWN))
-    perp = perp_order(on_lot(Decimal(sizes[1]), markets.lot("perp"), ROUND_HALF_UP), holding.perp)
+        spot = max(spot, -on_lot(holding.spot, spot_lot, ROUND_DOWN))
+    perp = perp_order(on_lot(Decimal(sizes[1]), perp_lot, ROUND_HALF_UP), holding.perp)
     orders = [order for order in (LegOrder("spot", spot) if spot else None, perp) if order is not None]
     legal = all(markets.takes(order, prices.spot if order.leg == "spot" else prices.perp) for order in orders)
     return tuple(orders) if legal else ()

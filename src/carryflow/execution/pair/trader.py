@@ -98,7 +98,7 @@ class PairTrader(PairMender):
                 sound = keeper.state is State.IDLE and keeper.markets.is_hedged(keeper.held)
                 if after is None or not sound or keeper.blocked != blocked:
                     break
-                replanned = plan(intent, keeper.held, keeper.markets, keeper.base_fee_rate, after)
+                replanned = plan(intent, keeper.held, keeper.markets, keeper.base_fee_rate, after, settings)
                 if replanned is None or not (closing or self._may_go_on(leave, replanned, after)):
                     break
                 following, looked = replanned, after
@@ -121,7 +121,7 @@ class PairTrader(PairMender):
         """
         keeper = self.keeper
         if planned.hedge is not None and planned.hedge.leg == self._reluctant:
-            planned = Plan(planned.hedge, planned.lead)
+            planned = Plan(planned.hedge, planned.lead, planned.limits)
         lead = self._drafts.lead(intent, planned, seen, rests=rests is not None)
         ready = None if rests is not None else self._drafts.second(intent, planned, lead, seen)
         keeper.move(Event.PLANNED)

@@ -2,15 +2,50 @@
 
 from carryflow.core.leg import Leg
 
+_PLEASE = "Please use the websocket for live updates to avoid polling the API."
+
 
 class Refusal(Exception):
-    """Carry Binance's error code and message to the client, with the HTTP status they come with."""
+    """Carry Binance's error code and message to the client, with the HTTP status they come with.
 
-    def __init__(self, code: int, message: str, status: int = 400) -> None:
+    `wait_seconds` is how long the client is asked not to come again; None: nobody asked that.
+    """
+
+    def __init__(self, code: int, message: str, status: int = 400, wait_seconds: int | None = None) -> None:
         super().__init__(f"{code} {message}")
         self.code = code
         self.message = message
         self.status = status
+        self.wait_seconds = wait_seconds
+
+
+def too_many_requests(wait_seconds: int, limit: int) -> Refusal:
+    """Say that this was a request over so many a minute."""
+    words = f"Too many requests; current limit of IP(127.0.0.1) is {limit} requests per minute. {_PLEASE}"
+    return Refusal(-1003, words, 429, wait_seconds)
+
+
+def too_many_orders(wait_seconds: int, limit: int) -> Refusal:
+    """Say that this was an order over so many in ten seconds."""
+    words = f"Too many new orders; current limit is {limit} orders per 10 SECOND."
+    return Refusal(-1015, words, 429, wait_seconds)
+
+
+def banned(wait_seconds: int, now_ms: int) -> Refusal:
+    """Say that an address that went on asking is answered no more."""
+    until = now_ms + 1000 * wait_seconds
+    words = f"Way too many requests; IP(127.0.0.1) banned until {until}. {_PLEASE}"
+    return Refusal(-1003, words, 418, wait_seconds)
+
+
+def under_maintenance() -> Refusal:
+    """Say that the venue is closed for its upkeep."""
+    return Refusal(-1016, "This service is no longer available. System is under maintenance.", 503)
+
+
+def broken() -> Refusal:
+    """Say that the venue does not know what went wrong."""
+    return Refusal(-1000, "An unknown error occurred while processing the request.", 500)
 
 
 def mandatory(name: str) -> Refusal:
@@ -18,11 +53,9 @@ def mandatory(name: str) -> Refusal:
     return Refusal(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
 
 
-def illegal_characters(name: str) -> Refusal:
-    """Say that a parameter that must be a whole number is not."""
-    return Refusal(
-        -1100, f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'."
-    )
+def illegal_characters(name: str, legal: str = "^[0-9]{1,20}$") -> Refusal:
+    """Say that a parameter is not of the characters that it must be of; by default a whole number's."""
+    return Refusal(-1100, f"Illegal characters found in parameter '{name}'; legal range is '{legal}'.")
 
 
 def invalid_symbol() -> Refusal:

@@ -15,10 +15,11 @@ from carryflow.venues.simulated import refusals
 from carryflow.venues.simulated.exchange import SimulatedVenue
 from carryflow.venues.simulated.faults import FaultBox
 from carryflow.venues.simulated.market import VenueMarket
-from carryflow.venues.simulated.misbehaviour import Handler, misbehave, under_maintenance
+from carryflow.venues.simulated.misbehaviour import Handler, misbehave, refused
 from carryflow.venues.simulated.pace import SPEED_HEADER, Pace
 from carryflow.venues.simulated.prices import Price
 from carryflow.venues.simulated.signed.desk import DESK, TradingDesk
+from carryflow.venues.simulated.signed.limits import leg_of, weight_of
 
 VENUE = web.AppKey("venue", SimulatedVenue)
 
@@ -100,14 +101,16 @@ async def _name_the_tape(request: web.Request, handler: Handler) -> web.StreamRe
 async def _open_only(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn away those who come at the wrong time or too often, and keep the floor in step for the others."""
     desk = request.app[DESK]
-    if desk.maintained and not request.path.endswith("/system/status"):
-        return under_maintenance()
-    now_ms = desk.catch_up()
-    if (refusal := desk.limits.refuse_request(request, now_ms)) is not None:
-        return refusal
+    leg, weight = leg_of(request.path), weight_of(request.method, request.path, request.query)
+    try:
+        if not request.path.endswith("/system/status"):
+            desk.require_open()
+        desk.limits.count_request(leg, weight, desk.catch_up())
+    except refusals.Refusal as refusal:
+        return refused(refusal)
     response = await handler(request)
     if not response.prepared:
-        response.headers.update(desk.limits.headers(request.path))
+        response.headers.update(desk.limits.headers(leg))
     return response
 
 
@@ -117,13 +120,9 @@ async def _speak_binance(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         return await handler(request)
     except web.HTTPNotFound:
-        return _refuse(refusals.invalid_path(request.method, request.path))
+        return refused(refusals.invalid_path(request.method, request.path))
     except refusals.Refusal as refusal:
-        return _refuse(refusal)
-
-
-def _refuse(refusal: refusals.Refusal) -> web.Response:
-    return web.json_response({"code": refusal.code, "msg": refusal.message}, status=refusal.status)
+        return refused(refusal)
 
 
 def _each(leg: Leg, answer: Callable[[web.Request, VenueMarket], Any]) -> Callable[[web.Request], Any]:

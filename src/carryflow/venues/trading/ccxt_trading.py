@@ -6,7 +6,7 @@ numbers on unread.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Decimal
 from functools import partial
 
@@ -86,7 +86,8 @@ async def open_trading(
             clock = await VenueClock.of(connection) if venue.name == "simulated" else MachineClock()
         trading = CcxtTradingVenue(connection, tickers, quote, credentials, clock)
         await trading.require_usable()
-        yield trading
+        async with trading.order_sockets():
+            yield trading
 
 
 class CcxtTradingVenue:
@@ -142,6 +143,10 @@ class CcxtTradingVenue:
             VenueError: the venue did not answer, or refused the key.
         """
         await self._dispatch.read("look at the account", self._account.require_usable)
+
+    def order_sockets(self) -> AbstractAsyncContextManager[None]:
+        """Return a context in which orders go over the venue's websockets, if it takes them there."""
+        return self._account.order_sockets(self.connection)
 
     async def submit(self, order: OrderRequest, valid_until_ms: int) -> OrderReport:
         """Send an order in one request, which the venue refuses after `valid_until_ms`."""

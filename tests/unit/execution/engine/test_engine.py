@@ -7,6 +7,7 @@ from carryflow.core.errors import ActionError, SettingsError, UnknownTickerError
 from carryflow.execution.intents import Action
 from carryflow.execution.limits.kill import Level
 from carryflow.execution.limits.risk import Limit
+from carryflow.execution.market import Mark
 from carryflow.execution.orders import OrderRequest, Side, TimeInForce, Wallet
 from carryflow.execution.pair.states import State
 from carryflow.execution.settings import LimitSettings
@@ -190,6 +191,23 @@ def test_the_switch_pauses_reduces_and_flattens(play: Play) -> None:
         assert any("fire" in alert.words for alert in stage.alerts)
         stage.kill.clear()
         assert (await stage.decide(1.0)).action is Action.OPEN
+
+    play(scenario)
+
+
+def test_a_switch_that_is_thrown_while_the_markets_are_looked_at_counts(play: Play) -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.decide(0.5)
+        look = stage.view.mark
+
+        async def thrown(ticker: str) -> Mark:
+            stage.kill.set(Level.PAUSE, "lunch", "a person", 0)
+            mark: Mark = await look(ticker)
+            return mark
+
+        stage.view.mark = thrown
+        outcome = await stage.decide(0.0)
+        assert (outcome.action, outcome.words) == (None, "the kill switch is at pause")
 
     play(scenario)
 

@@ -11,6 +11,7 @@ from carryflow.core.leg import Leg
 from carryflow.venues.simulated.exchange import SimulatedVenue
 from carryflow.venues.simulated.faults import FaultBox
 from carryflow.venues.simulated.pace import Pace
+from carryflow.venues.simulated.refusals import under_maintenance
 from carryflow.venues.simulated.signed.limits import RequestLimits
 from carryflow.venues.simulated.signed.signing import Keyring
 from carryflow.venues.simulated.trading.accounts import Income, VenueAccount, VenueTransfer
@@ -46,6 +47,15 @@ class TradingDesk:
         self.limits = RequestLimits(settings)
         self.maintained = False
         self.on_maintenance: list[Callable[[], None]] = []
+
+    def require_open(self) -> None:
+        """Do nothing if the venue is open.
+
+        Raises:
+            Refusal: it is closed for its upkeep.
+        """
+        if self.maintained:
+            raise under_maintenance()
 
     def catch_up(self) -> int:
         """Play all that has happened up to now, and return the venue's time (UTC ms)."""

@@ -1,11 +1,10 @@
 """How often one may ask: weights of requests in a minute, orders in ten seconds, and what follows."""
 
+from collections.abc import Container
 from math import ceil
 
-from aiohttp import web
-
 from carryflow.core.leg import Leg
-from carryflow.venues.simulated.misbehaviour import banned, too_many_orders, too_many_requests
+from carryflow.venues.simulated.refusals import Refusal, banned, too_many_orders, too_many_requests
 from carryflow.venues.simulated.trading.settings import TradingSettings
 
 _MINUTE_MS = 60_000
@@ -14,6 +13,7 @@ _FIRST_BAN_MS = 120_000
 _PATIENCE = 10
 """Requests after a refusal, within its wait, that bring a ban."""
 
+_OF_FUTURES = ("/fapi/", "/ws-fapi", "/demo-ws-fapi")
 _WEIGHTS: dict[tuple[str, str], int] = {
     ("GET", "/api/v3/exchangeInfo"): 20,
     ("GET", "/api/v3/klines"): 2,
@@ -72,31 +72,38 @@ class RequestLimits:
         self._ignored = 0
         self._banned_until_ms = 0
 
-    def refuse_request(self, request: web.Request, now_ms: int) -> web.Response | None:
-        """Count a request; return the refusal if it is one too many."""
+    def count_request(self, leg: Leg, weight: int, now_ms: int) -> None:
+        """Count a request.
+
+        Raises:
+            Refusal: it is one too many.
+        """
         if now_ms < self._banned_until_ms:
-            return banned(ceil((self._banned_until_ms - now_ms) / 1000), now_ms)
-        leg = leg_of(request.path)
-        spent = self._weights[leg].add(weight_of(request), now_ms)
-        if spent <= self._most_weight[leg]:
-            return None
-        return self._refuse(
-            too_many_requests(self._weights[leg].wait_seconds(now_ms), self._most_weight[leg]),
-            self._weights[leg].wait_seconds(now_ms),
-            now_ms,
-        )
+            raise banned(ceil((self._banned_until_ms - now_ms) / 1000), now_ms)
+        window = self._weights[leg]
+        if window.add(weight, now_ms) > self._most_weight[leg]:
+            wait = window.wait_seconds(now_ms)
+            raise self._refusal(too_many_requests(wait, self._most_weight[leg]), wait, now_ms)
 
-    def refuse_order(self, leg: Leg, key: str, now_ms: int) -> web.Response | None:
-        """Count an order of an account; return the refusal if it is one too many."""
+    def count_order(self, leg: Leg, key: str, now_ms: int) -> None:
+        """Count an order of an account.
+
+        Raises:
+            Refusal: it is one too many.
+        """
         window = self._orders.setdefault((leg, key), _Window(_TEN_SECONDS_MS))
-        if window.add(1, now_ms) <= self._most_orders[leg]:
-            return None
-        wait = window.wait_seconds(now_ms)
-        return self._refuse(too_many_orders(wait, self._most_orders[leg]), wait, now_ms)
+        if window.add(1, now_ms) > self._most_orders[leg]:
+            wait = window.wait_seconds(now_ms)
+            raise self._refusal(too_many_orders(wait, self._most_orders[leg]), wait, now_ms)
 
-    def headers(self, path: str) -> dict[str, str]:
-        """Return what an answer tells of the limits."""
-        return {"X-MBX-USED-WEIGHT-1M": str(self._weights[leg_of(path)].spent)}
+    def headers(self, leg: Leg) -> dict[str, str]:
+        """Return what an answer over HTTP tells of the limits."""
+        return {"X-MBX-USED-WEIGHT-1M": str(self._weights[leg].spent)}
+
+    def spent(self, leg: Leg, key: str) -> list[dict[str, object]]:
+        """Return what the answer to an order as a message tells of the limits."""
+        counts = (self._weights[leg].spent, self._orders[leg, key].spent)
+        return [limit | {"count": count} for limit, count in zip(self.announced(leg), counts, strict=True)]
 
     def announced(self, leg: Leg) -> list[dict[str, object]]:
         """Return the limits in the words of `exchangeInfo`."""
@@ -104,7 +111,7 @@ class RequestLimits:
         weight = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1}
         return [weight | {"limit": self._most_weight[leg]}, orders | {"limit": self._most_orders[leg]}]
 
-    def _refuse(self, refusal: web.Response, wait_seconds: int, now_ms: int) -> web.Response:
+    def _refusal(self, refusal: Refusal, wait_seconds: int, now_ms: int) -> Refusal:
         """Return the refusal, or a ban if the client has not minded the ones before."""
         self._ignored = self._ignored + 1 if now_ms < self._refused_until_ms else 0
         self._refused_until_ms = max(self._refused_until_ms, now_ms + 1000 * wait_seconds)
@@ -116,11 +123,14 @@ class RequestLimits:
 
 def leg_of(path: str) -> Leg:
     """Return whose limits a path falls under: futures have their own."""
-    return "perp" if path.startswith("/fapi/") else "spot"
+    return "perp" if path.startswith(_OF_FUTURES) else "spot"
 
 
-def weight_of(request: web.Request) -> int:
-    """Return what a request weighs; asking for the open orders of all markets costs more."""
-    if request.method == "GET" and request.path.endswith("/openOrders") and "symbol" not in request.query:
-        return 80 if leg_of(request.path) == "spot" else 40
-    return _WEIGHTS.get((request.method, request.path), 1)
+def weight_of(method: str, path: str, names: Container[str] = ()) -> int:
+    """Return what a request with parameters of these names weighs.
+
+    Asking for the open orders of all markets costs more.
+    """
+    if method == "GET" and path.endswith("/openOrders") and "symbol" not in names:
+        return 80 if leg_of(path) == "spot" else 40
+    return _WEIGHTS.get((method, path), 1)

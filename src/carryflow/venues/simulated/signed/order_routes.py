@@ -1,47 +1,30 @@
 """Binance's signed endpoints for orders and trades, spot under /api/v3 and futures under /fapi/v1."""
 
-from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 from aiohttp import web
 
 from carryflow.core.leg import Leg
-from carryflow.venues.simulated.faults import Fault
 from carryflow.venues.simulated.misbehaviour import Handler
 from carryflow.venues.simulated.refusals import Refusal
 from carryflow.venues.simulated.signed import order_answers as answers
 from carryflow.venues.simulated.signed.desk import DESK, TradingDesk
-from carryflow.venues.simulated.signed.signed_routes import Signed, authenticate, signed, travel
+from carryflow.venues.simulated.signed.new_orders import place_order
+from carryflow.venues.simulated.signed.signed_routes import Signed, authenticate, signed
 from carryflow.venues.simulated.signed.signing import Params
 from carryflow.venues.simulated.trading.accounts import VenueAccount
-from carryflow.venues.simulated.trading.orders import (
-    OrderEntry,
-    OrderType,
-    Side,
-    TimeInForce,
-    VenueOrder,
-)
-
-Choice = TypeVar("Choice", Side, OrderType, TimeInForce)
+from carryflow.venues.simulated.trading.orders import VenueOrder
 
 _DAY_MS = 86_400_000
 _MOST_ROWS = 1000
 _PATHS: dict[Leg, tuple[str, str]] = {"spot": ("/api/v3", "myTrades"), "perp": ("/fapi/v1", "userTrades")}
 _LONGEST_RANGE_MS: dict[Leg, int] = {"spot": _DAY_MS, "perp": 7 * _DAY_MS}
-_TYPES: dict[Leg, tuple[OrderType, ...]] = {
-    "spot": (OrderType.LIMIT, OrderType.MARKET, OrderType.LIMIT_MAKER),
-    "perp": (OrderType.LIMIT, OrderType.MARKET),
-}
-_TIMES: dict[Leg, tuple[TimeInForce, ...]] = {
-    "spot": (TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK),
-    "perp": tuple(TimeInForce),
-}
 
 
 def add_order_routes(app: web.Application) -> None:
     """Add the endpoints of both legs."""
     for leg, (base, trades) in _PATHS.items():
-        app.router.add_post(f"{base}/order", place(leg))
+        app.router.add_post(f"{base}/order", _place(leg))
         app.router.add_get(f"{base}/order", signed(_order(leg)))
         app.router.add_delete(f"{base}/order", signed(_cancel(leg)))
         app.router.add_get(f"{base}/openOrders", signed(_open_orders(leg)))
@@ -52,55 +35,12 @@ def add_order_routes(app: web.Application) -> None:
     app.router.add_get("/fapi/v1/openOrder", signed(_open_order))
 
 
-def place(leg: Leg) -> Handler:
-    """Return the handler of new orders, which meets the faults of matching."""
-
+def _place(leg: Leg) -> Handler:
     async def handler(request: web.Request) -> web.StreamResponse:
-        desk = request.app[DESK]
         account, params = await authenticate(request)
-        if (refusal := desk.limits.refuse_order(leg, account.key, desk.venue.now_ms)) is not None:
-            return refusal
-        entry = read_entry(leg, params)
-        usual = "ACK" if leg == "perp" or entry.type is OrderType.LIMIT_MAKER else "FULL"
-        response = params.text("newOrderRespType", usual)
-        await travel(desk, params)
-        injected = desk.faults.take_match(request.path)
-        fraction = late_ms = None
-        if injected is not None and injected.fault is Fault.PARTIAL_FILL:
-            fraction = Decimal(str(injected.fraction))
-        elif injected is not None:
-            late_ms = injected.late_ms
-        order = desk.floor.place(account, leg, entry, fill_fraction=fraction, late_ms=late_ms or 0)
-        placed = answers.spot_placed if leg == "spot" else answers.perp_placed
-        return web.json_response(placed(order, response))
+        return web.json_response(await place_order(request.app[DESK], account, leg, params))
 
     return handler
-
-
-def read_entry(leg: Leg, params: Params) -> OrderEntry:
-    """Return the order that parameters ask for.
-
-    Raises:
-        Refusal: one is missing, or is no word of Binance's.
-    """
-    symbol = params.text("symbol")
-    side = _chosen(Side, tuple(Side), params.text("side"), Refusal(-1117, "Invalid side."))
-    kind = _chosen(OrderType, _TYPES[leg], params.text("type"), Refusal(-1116, "Invalid orderType."))
-    time_in_force = TimeInForce.GTC
-    if kind is OrderType.LIMIT:
-        invalid = Refusal(-1115, "Invalid timeInForce.")
-        time_in_force = _chosen(TimeInForce, _TIMES[leg], params.text("timeInForce"), invalid)
-    qty = params.decimal("quantity")
-    price = None if kind is OrderType.MARKET else params.decimal("price")
-    client_id = params.text("newClientOrderId", "")
-    reduce_only = leg == "perp" and params.flag("reduceOnly")
-    return OrderEntry(symbol, side, kind, time_in_force, qty, price, reduce_only, client_id)
-
-
-def _chosen(words: type[Choice], allowed: tuple[Choice, ...], sent: str, refusal: Refusal) -> Choice:
-    if sent not in allowed:
-        raise refusal
-    return words(sent)
 
 
 def _names(params: Params) -> dict[str, Any]:

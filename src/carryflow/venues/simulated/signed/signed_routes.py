@@ -1,6 +1,5 @@
 """What signed endpoints have in common: who asks is known before anything is answered."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +7,7 @@ from aiohttp import web
 
 from carryflow.venues.simulated.misbehaviour import Handler
 from carryflow.venues.simulated.signed.desk import DESK, TradingDesk
-from carryflow.venues.simulated.signed.signing import KEY_HEADER, Params, require_recent
+from carryflow.venues.simulated.signed.signing import KEY_HEADER, Params
 from carryflow.venues.simulated.trading.accounts import VenueAccount
 
 Signed = Callable[[TradingDesk, VenueAccount, Params], Any]
@@ -48,16 +47,3 @@ async def authenticate(request: web.Request) -> tuple[VenueAccount, Params]:
         request.headers.get(KEY_HEADER), request.rel_url.raw_query_string, body, desk.pace
     )
     return desk.account(key), params
-
-
-async def travel(desk: TradingDesk, params: Params) -> None:
-    """Let an order take the venue's latency to its match; while the clock stands it takes no time.
-
-    Raises:
-        Refusal: when it arrives its time is up. What is not there then never will be.
-    """
-    seconds = desk.pace.seconds(desk.settings.latency_ms)
-    if seconds:
-        await asyncio.sleep(seconds)
-        require_recent(params, desk.pace)
-        desk.catch_up()

@@ -2,8 +2,9 @@
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from urllib.parse import parse_qsl
 
 from carryflow.venues.simulated import refusals
@@ -12,6 +13,7 @@ from carryflow.venues.simulated.refusals import Refusal
 
 KEY_HEADER = "X-MBX-APIKEY"
 
+_NUMBER = re.compile(r"^([0-9]{1,20})(\.[0-9]{1,20})?$")
 _AHEAD_MS = 1000
 _USUAL_WINDOW_MS = 5000
 _LONGEST_WINDOW_MS = 60_000
@@ -64,16 +66,12 @@ class Params:
         """Return an exact number.
 
         Raises:
-            Refusal: it is none, it is not finite, or it was not sent.
+            Refusal: it is none, is longer than Binance takes, or was not sent.
         """
         text = self.text(name)
-        try:
-            value = Decimal(text)
-        except InvalidOperation:
-            raise refusals.mandatory(name) from None
-        if not value.is_finite():
-            raise refusals.mandatory(name)
-        return value
+        if not _NUMBER.fullmatch(text):
+            raise refusals.illegal_characters(name, _NUMBER.pattern)
+        return Decimal(text)
 
     def flag(self, name: str) -> bool:
         """Return whether a parameter says true; one that was not sent does not."""
@@ -112,29 +110,29 @@ class Keyring:
         Raises:
             Refusal: the key is unknown, the time is missing or out of its window, or the signature is wrong.
         """
-        known = self.knows(key)
         params = Params.of(query, body)
-        signature = params.text("signature")
-        require_recent(params, pace)
-        signed = _unsigned(query) + _unsigned(body)
-        right = hmac.new(self._secrets[known].encode(), signed.encode(), hashlib.sha256).hexdigest()
-        if not hmac.compare_digest(right.encode(), signature.encode()):
-            raise Refusal(-1022, "Signature for this request is not valid.")
-        return known, params
+        return self._verified(key, _unsigned(query) + _unsigned(body), params, pace), params
 
-    def check_message(self, sent: Mapping[str, object], pace: Pace) -> str:
-        """Return the key of a signed message of the websocket API: its parameters sorted, none encoded.
+    def check_message(self, sent: Mapping[str, object], pace: Pace) -> tuple[str, Params]:
+        """Return the key and the parameters of a signed message of the websocket API.
+
+        What is signed are its parameters as words, sorted by their names, none encoded.
 
         Raises:
             Refusal: as of a request.
         """
-        values = {name: str(value) for name, value in sent.items()}
-        query = "&".join(f"{name}={values[name]}" for name in sorted(values) if name != "signature")
-        key = values.get("apiKey")
+        values = {name: _word(value) for name, value in sent.items()}
+        signed = "&".join(f"{name}={values[name]}" for name in sorted(values) if name != "signature")
+        params = Params(values)
+        return self._verified(values.get("apiKey"), signed, params, pace), params
+
+    def _verified(self, key: str | None, signed: str, params: Params, pace: Pace) -> str:
+        """Return the key of who has signed this text."""
         known = self.knows(key)
-        require_recent(Params(values), pace)
-        right = hmac.new(self._secrets[known].encode(), query.encode(), hashlib.sha256).hexdigest()
-        if not hmac.compare_digest(right.encode(), values.get("signature", "").encode()):
+        signature = params.text("signature")
+        require_recent(params, pace)
+        right = hmac.new(self._secrets[known].encode(), _bytes(signed), hashlib.sha256).hexdigest()
+        if not hmac.compare_digest(right.encode(), _bytes(signature)):
             raise Refusal(-1022, "Signature for this request is not valid.")
         return known
 
@@ -156,6 +154,22 @@ def require_recent(params: Params, pace: Pace) -> None:
         raise Refusal(-1021, f"Timestamp for this request was {_AHEAD_MS}ms ahead of the server's time.")
     if now_ms - sent_ms > window_ms * pace.slowness:
         raise Refusal(-1021, "Timestamp for this request is outside of the recvWindow.")
+
+
+def _word(value: object) -> str:
+    """Return a value of a message as it is signed.
+
+    >>> _word("1.50"), _word(1600000000000), _word(True), _word(None)
+    ('1.50', '1600000000000', 'true', '')
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
+
+
+def _bytes(text: str) -> bytes:
+    """Return what is signed of a text, in which JSON may have put halves of characters."""
+    return text.encode(errors="surrogatepass")
 
 
 def _unsigned(text: str) -> str:

@@ -5,7 +5,6 @@ import json
 from collections import deque
 from collections.abc import Iterable
 from time import monotonic
-from typing import Any
 
 from aiohttp import web
 
@@ -63,20 +62,26 @@ class Listener:
         if stream in self._held:
             self.outbox.append(self._held.pop(stream))
 
-    def answer(self, message: dict[str, Any]) -> None:
-        """Send what the client asked for."""
-        self.outbox.append(json.dumps(message))
+    def answer(self, text: str) -> None:
+        """Send what the client asked for, after what waits."""
+        self.outbox.append(text)
 
     async def send(self) -> None:
         """Write what waits to be sent."""
         while self.outbox:
-            if self._socket.closed or self._transport is None or self._transport.is_closing():
-                self.outbox.clear()
-                return
-            if self._transport.get_write_buffer_size() > _MOST_UNREAD_BYTES:
+            await self.tell(self.outbox.popleft())
+
+    async def tell(self, text: str) -> None:
+        """Write a text at once, before what waits; it is lost if the client has gone."""
+        if self._socket.closed or self._transport is None or self._transport.is_closing():
+            self.outbox.clear()
+        elif self._transport.get_write_buffer_size() > _MOST_UNREAD_BYTES:
+            self.cut()
+        else:
+            try:
+                await self._socket.send_str(text)
+            except ConnectionError:
                 self.cut()
-                return
-            await self._socket.send_str(self.outbox.popleft())
 
     def cut(self) -> None:
         """Close the connection without a word."""
@@ -163,10 +168,7 @@ class StreamHub:
             self._waiting.clear()
             for listener in tuple(self._listeners):
                 if listener.outbox:
-                    try:
-                        await listener.send()
-                    except ConnectionError:
-                        listener.cut()
+                    await listener.send()
 
     def cut_all(self) -> None:
         """Close every connection without a word."""

@@ -1,4 +1,4 @@
-"""Binance's websockets: public streams, the streams of an account, and spot's websocket API.
+"""Binance's websockets: public streams, the streams of an account, and the websocket APIs.
 
 The host that a client would have dialled stands first in the path, as in /fstream.binance.com/public/ws,
 since clients tell spot from futures by it.
@@ -10,16 +10,17 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from carryflow.core.leg import Leg
-from carryflow.venues.simulated.misbehaviour import under_maintenance
-from carryflow.venues.simulated.refusals import Refusal, invalid_path
-from carryflow.venues.simulated.signed.desk import DESK, TradingDesk
+from carryflow.venues.simulated.misbehaviour import Handler
+from carryflow.venues.simulated.signed.desk import DESK
 from carryflow.venues.simulated.signed.signed_routes import keyed
 from carryflow.venues.simulated.streams.hub import SEND_AT_ONCE_BYTES, Listener, StreamHub
 from carryflow.venues.simulated.streams.listen_keys import ListenKeys, unknown_listen_key
+from carryflow.venues.simulated.streams.questions import Questions
 
 HUB = web.AppKey("hub", StreamHub)
 
 _HEARTBEAT_SECONDS = 20.0
+_APIS: dict[Leg, str] = {"spot": "ws-api", "perp": "ws-fapi"}
 
 
 def add_stream_routes(app: web.Application, hub: StreamHub) -> None:
@@ -29,7 +30,11 @@ def add_stream_routes(app: web.Application, hub: StreamHub) -> None:
     app.router.add_post(path, keyed(lambda _, account: {"listenKey": keys.lend(account.key)}))
     app.router.add_put(path, keyed(lambda _, account: {"listenKey": keys.renew(account.key)}))
     app.router.add_delete(path, keyed(lambda _, account: _give_up(keys, account.key)))
-    app.router.add_get("/{host}/ws-api/{version}", _answer_questions)
+    questions = Questions(app[DESK], hub)
+    app.on_cleanup.append(lambda _: questions.close())
+    for leg, api in _APIS.items():
+        path = f"/{{host:(?:demo-)?{api}[^/]*}}/{api}/{{version}}"
+        app.router.add_get(path, _questions(leg, questions))
     app.router.add_get("/{host}/{way:(?:(?:public|market|private)/)?}{kind:ws|stream}", _stream)
     app.router.add_get("/{host}/{way:(?:(?:public|market|private)/)?}{kind:ws|stream}/{name}", _stream)
 
@@ -41,10 +46,8 @@ def _give_up(keys: ListenKeys, account_key: str) -> dict[str, Any]:
 
 async def _stream(request: web.Request) -> web.StreamResponse:
     """Serve public streams, and of an account what its listen key opens."""
-    desk, hub, told = request.app[DESK], request.app[HUB], request.match_info
+    hub, told = request.app[HUB], request.match_info
     leg: Leg = "perp" if told["host"].startswith(("fstream", "futures")) else "spot"
-    if desk.maintained:
-        return under_maintenance()
     name = told.get("name", "")
     listen_key = request.query.get("listenKey", "") or name
     key = hub.listen_keys.owner(listen_key)
@@ -61,7 +64,7 @@ async def _stream(request: web.Request) -> web.StreamResponse:
         async for sent in socket:
             if sent.type is not WSMsgType.TEXT:
                 break
-            listener.answer(_obey(hub, listener, leg, sent.data))
+            listener.answer(json.dumps(_obey(hub, listener, leg, sent.data)))
             hub.wake()
     finally:
         hub.leave(listener)
@@ -87,65 +90,23 @@ def _obey(hub: StreamHub, listener: Listener, leg: Leg, text: str) -> dict[str, 
     return {"result": None, "id": number}
 
 
-async def _answer_questions(request: web.Request) -> web.StreamResponse:
-    """Serve spot's websocket API as far as it opens the stream of an account."""
-    desk, hub = request.app[DESK], request.app[HUB]
-    if desk.maintained:
-        return under_maintenance()
-    if not request.match_info["host"].startswith(("ws-api", "demo-ws-api")):
-        raise invalid_path(request.method, request.path)
-    socket, listener = await _open(request, wrapped=False)
-    hub.join(listener)
-    try:
-        async for sent in socket:
-            if sent.type is not WSMsgType.TEXT:
-                break
-            listener.answer(_question(desk, hub, listener, sent.data))
-            hub.wake()
-    finally:
-        hub.leave(listener)
-    return socket
+def _questions(leg: Leg, questions: Questions) -> Handler:
+    """Return the handler of a leg's websocket API."""
 
+    async def handler(request: web.Request) -> web.StreamResponse:
+        hub = request.app[HUB]
+        socket, listener = await _open(request, wrapped=False)
+        hub.join(listener)
+        try:
+            async for sent in socket:
+                if sent.type is not WSMsgType.TEXT:
+                    break
+                questions.take(leg, listener, sent.data)
+        finally:
+            hub.leave(listener)
+        return socket
 
-def _question(desk: TradingDesk, hub: StreamHub, listener: Listener, text: str) -> dict[str, Any]:
-    try:
-        asked = json.loads(text)
-        number, sent = asked.get("id"), dict(asked.get("params") or {})
-    except (ValueError, AttributeError, TypeError):
-        return _unanswered(None, Refusal(-1100, "Invalid JSON."))
-    try:
-        result = _result(desk, hub, listener, asked.get("method"), sent)
-    except Refusal as refusal:
-        return _unanswered(number, refusal)
-    return {"id": number, "status": 200, "result": result, "rateLimits": []}
-
-
-def _result(
-    desk: TradingDesk, hub: StreamHub, listener: Listener, method: Any, sent: dict[str, Any]
-) -> dict[str, Any]:
-    """Do what a message of the websocket API asks for.
-
-    Raises:
-        Refusal: it is not signed, or nothing that is known here.
-    """
-    now_ms = desk.catch_up()
-    match method:
-        case "ping":
-            return {}
-        case "time":
-            return {"serverTime": now_ms}
-        case "userDataStream.subscribe.signature":
-            hub.follow(listener, "spot", desk.keyring.check_message(sent, desk.pace), 0)
-            return {"subscriptionId": 0}
-        case "userDataStream.unsubscribe":
-            hub.unfollow(listener)
-            return {}
-    raise Refusal(-1000, "Unknown method.")
-
-
-def _unanswered(number: Any, refusal: Refusal) -> dict[str, Any]:
-    error = {"code": refusal.code, "msg": refusal.message}
-    return {"id": number, "status": refusal.status, "error": error}
+    return handler
 
 
 async def _open(request: web.Request, *, wrapped: bool) -> tuple[web.WebSocketResponse, Listener]:

@@ -1,7 +1,8 @@
 """What every venue's account answers, and in which words it refuses."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ from carryflow.execution.orders import (
     Wallet,
 )
 from carryflow.execution.ports import Clock
+from carryflow.venues.connection import VenueConnection
 
 Entry = Mapping[str, Any]
 """One of ccxt's orders, trades or payments, whose numbers are the venue's own words; `info` holds all."""
@@ -101,6 +103,11 @@ class Account(ABC):
         self.exchange = exchange
         self.quote = quote
         self.clock = clock
+
+    @asynccontextmanager
+    async def order_sockets(self, connection: VenueConnection) -> AsyncIterator[None]:
+        """Let orders go over the venue's websockets until the block ends, where it takes them there."""
+        yield
 
     @staticmethod
     def enter_sandbox(exchange: Any) -> None:

@@ -1,29 +1,37 @@
 """A Binance account: spot and USDⓈ-M futures, a wallet each; also what the simulated exchange speaks.
 
 Sources, besides ccxt 4.5.84: Binance "Spot REST API" (general information, trading and account endpoints),
-"USDⓈ-M futures: trade, account", "Wallet: asset".
+"Spot WebSocket API" (request format, trading requests), "USDⓈ-M futures: trade, account, WebSocket API",
+"Wallet: asset".
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import hashlib
+import hmac
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from typing import Any, ClassVar
 
 import ccxt.async_support as ccxt
 
 from carryflow.core.errors import SettingsError
+from carryflow.core.leg import Leg
 from carryflow.execution.orders import (
     Balances,
     KeyPermissions,
     OrderRequest,
     Position,
-    TimeInForce,
     TransferReport,
     Wallet,
 )
 from carryflow.execution.ports import Clock
 from carryflow.market.timeframe import HOUR_MS
+from carryflow.venues.connection import VenueConnection
+from carryflow.venues.stream.connection import redirect_streams
 from carryflow.venues.trading.accounts.account import Account, Codes, Entry, Pages, exact, plain
+from carryflow.venues.trading.accounts.binance_orders import placed, placing
+from carryflow.venues.trading.order_socket import OrderSocket
 
 _DAY_MS = 24 * HOUR_MS
 _LONGEST_WINDOW_MS = 60_000
@@ -31,6 +39,15 @@ _TYPES = {Wallet.FUTURES: "MAIN_UMFUTURE", Wallet.SPOT: "UMFUTURE_MAIN"}
 _TRANSFERS_IN_A_PAGE = 100
 _TRANSFER_VALID_MS = 50_000
 """How long a transfer may be on its way: one that is not told of after a minute never came."""
+
+_SOCKETS: dict[Leg, tuple[str, str]] = {
+    "spot": ("wss://ws-api.binance.com:443/ws-api/v3", "private"),
+    "perp": ("wss://ws-fapi.binance.com/ws-fapi/v1", "fapiPrivate"),
+}
+"""Where orders go over websockets, and what ccxt calls the same part of the venue over HTTP."""
+
+_OTHER_KEY = "PRIVATE KEY"
+"""What stands in the secret of a key that signs by RSA or Ed25519."""
 
 
 class BinanceAccount(Account):
@@ -55,6 +72,27 @@ class BinanceAccount(Account):
     def __init__(self, exchange: Any, quote: str, clock: Clock) -> None:
         super().__init__(exchange, quote, clock)
         exchange.options["fetchOpenOrders"]["warnWithoutSymbol"] = False  # what it costs is known
+        self._order_sockets: dict[Leg, OrderSocket] = {}
+
+    @asynccontextmanager
+    async def order_sockets(self, connection: VenueConnection) -> AsyncIterator[None]:
+        """Let orders go over websockets, if the settings say so.
+
+        Demo trading has none for futures, and a key that does not sign by HMAC is left to ccxt.
+        """
+        mirror, wanted = connection.settings.url, connection.settings.orders_over_websocket
+        in_demo = self.exchange.options.get("enableDemoTrading", False)
+        async with AsyncExitStack() as sockets:
+            if wanted and not in_demo and _OTHER_KEY not in self.exchange.secret:
+                for leg, (url, part) in _SOCKETS.items():
+                    socket = OrderSocket(
+                        connection,
+                        url if mirror is None else redirect_streams(url, mirror),
+                        f"{self.exchange.urls['api'][part]}/order",
+                        self._signed,
+                    )
+                    self._order_sockets[leg] = await sockets.enter_async_context(socket)
+            yield
 
     @staticmethod
     def enter_sandbox(exchange: Any) -> None:
@@ -86,65 +124,26 @@ class BinanceAccount(Account):
         return {"timestamp": now_ms, "recvWindow": max(1, min(window, _LONGEST_WINDOW_MS))}
 
     async def send(self, order: OrderRequest, symbol: str, amount: Decimal, valid_until_ms: int) -> Entry:
-        """Send an order by the venue's own endpoint, with the decimals that it has.
+        """Send an order in the venue's own words, over its websocket if that is open, else over HTTP.
 
         What ccxt's unified order does around it takes longer than the rest of what happens here.
         """
-        asked: dict[str, Any] = {
-            "symbol": self.exchange.market(symbol)["id"],
-            "side": order.side.name,
-            "type": "LIMIT",
-            "timeInForce": order.time_in_force.value,
-            "quantity": plain(amount),
-            "price": plain(order.price),
-            "newClientOrderId": self.name(order.client_id),
-            "newOrderRespType": "FULL" if order.leg == "spot" else "RESULT",
-        }
-        if order.time_in_force is TimeInForce.POST_ONLY:
-            if order.leg == "spot":
-                asked["type"] = "LIMIT_MAKER"
-                del asked["timeInForce"]
-            else:
-                asked["timeInForce"] = "GTX"
-        if order.reduce_only:
-            asked["reduceOnly"] = True
+        asked = placing(order, self.exchange.market(symbol)["id"], amount, self.name(order.client_id))
+        asked |= self.deadline(valid_until_ms)
+        socket = self._order_sockets.get(order.leg)
+        if socket is not None and socket.is_open:
+            return placed(self.exchange, await socket.ask("order.place", asked))
         endpoint = (
             self.exchange.privatePostOrder if order.leg == "spot" else self.exchange.fapiPrivatePostOrder
         )
-        return self._told(await endpoint(asked | self.deadline(valid_until_ms)))
+        return placed(self.exchange, await endpoint(asked))
 
-    def _told(self, answer: dict[str, Any]) -> Entry:
-        """Return the answer to an order under ccxt's names; one that only says that it came tells no side."""
-        if "side" not in answer:
-            return {"id": answer["orderId"], "side": None, "amount": None}
-        ms = answer["transactTime"] if "transactTime" in answer else answer["updateTime"]
-        return {
-            "id": answer["orderId"],
-            "side": answer["side"].lower(),
-            "amount": answer["origQty"],
-            "filled": answer["executedQty"],
-            "status": self.exchange.parse_order_status(answer["status"]),
-            "timestamp": ms,
-            "lastTradeTimestamp": None,
-            "lastUpdateTimestamp": ms,
-            "trades": [self._told_trade(trade) for trade in answer.get("fills", ())],
-        }
-
-    def _told_trade(self, trade: dict[str, Any]) -> Entry:
-        """Return a trade in an order's answer under ccxt's names; the rest of it only the order tells."""
-        return {
-            "id": trade["tradeId"],
-            "order": None,
-            "side": None,
-            "timestamp": None,
-            "amount": trade["qty"],
-            "price": trade["price"],
-            "fee": {
-                "cost": trade["commission"],
-                "currency": self.exchange.safe_currency_code(trade["commissionAsset"]),
-            },
-            "takerOrMaker": None,
-        }
+    def _signed(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Return a message's parameters with key and signature; ccxt would put its own window in them."""
+        params = asked | {"apiKey": self.exchange.apiKey}
+        query = "&".join(f"{name}={params[name]}" for name in sorted(params))
+        signature = hmac.new(self.exchange.secret.encode(), query.encode(), hashlib.sha256).hexdigest()
+        return params | {"signature": signature}
 
     async def find(self, symbol: str, client_id: str) -> Entry | None:
         """Return an order by our name for it."""

@@ -1,0 +1,194 @@
+"""A venue's websocket for orders, which saves them the cost of an HTTP request each.
+
+A message is sent once, and answered by its number. What an answer means is read by the rules of HTTP answers;
+whoever finds the socket closed sends over HTTP.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from math import ceil
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import ccxt.async_support as ccxt
+import numpy as np
+
+from carryflow.core.errors import CarryflowError
+from carryflow.venues.answers import read_refusal
+from carryflow.venues.budget import current_errand
+from carryflow.venues.connection import VenueConnection
+from carryflow.venues.stream.backoff import Backoff
+
+_HEARTBEAT_SECONDS = 20.0
+_GOODBYE_SECONDS = 1.0
+_AT_ONCE_SECONDS = 2.0
+_FIRST_WAIT_SECONDS = 0.25
+_LONGEST_WAIT_SECONDS = 30.0
+
+
+class OrderSocket:
+    """Keep one websocket open, and ask over it; an asynchronous context manager that ends it.
+
+    A connection that breaks, or is refused, is dialled again, later and later.
+
+    Args:
+        connection: whose sockets, budget and patience it shares.
+        url: where it is dialled.
+        rest_url: the address at which the same is asked over HTTP.
+        sign: returns a message's parameters with key, time and signature.
+    """
+
+    def __init__(
+        self,
+        connection: VenueConnection,
+        url: str,
+        rest_url: str,
+        sign: Callable[[dict[str, Any]], dict[str, Any]],
+    ) -> None:
+        self._connection = connection
+        self._url = url
+        self._rest_url = rest_url
+        self._sign = sign
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._waiting: dict[str, asyncio.Future[dict[str, Any] | None]] = {}
+        self._numbers = count(1)
+        self._dialled = asyncio.Event()
+        self._overdue = False
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether one can ask: after an answer that did not come, not before something comes."""
+        return self._socket is not None and not self._socket.closed and not self._overdue
+
+    async def __aenter__(self) -> Self:
+        """Dial; it is open afterwards if the venue answered at once."""
+        self._keeper = asyncio.create_task(self._keep())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._dialled.wait(), _AT_ONCE_SECONDS)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Hang up; whoever still waits for an answer gets a ccxt.NetworkError."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+
+    async def ask(self, method: str, params: dict[str, Any]) -> Any:
+        """Send a message once, when the budget lets it go, and return its result.
+
+        Raises:
+            ccxt.ExchangeNotAvailable: the socket has been closed meanwhile; nothing was sent.
+            ccxt.NetworkError: no answer came; nobody knows what became of it.
+            ccxt.BaseError: the venue refused; see `venues.answers`.
+        """
+        async with self._connection.budget.turn():
+            answer = await self._answer(method, params)
+        status, errand = int(answer["status"]), current_errand()
+        if status == 200:
+            if errand is not None:
+                errand.end(status, "")
+            return answer["result"]
+        error = answer.get("error") or {}
+        headers = _retry_after(error, self._connection.exchange.milliseconds())
+        body = json.dumps({name: error[name] for name in ("code", "msg") if name in error})
+        read_refusal(self._connection.exchange, status, self._rest_url, headers, body)
+
+    async def _answer(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Send a message, and wait for what is said to it."""
+        name, socket = self._connection.settings.name, self._socket
+        if socket is None or socket.closed:
+            raise ccxt.ExchangeNotAvailable(f"{name}: the websocket was closed before {method} was sent")
+        errand = current_errand()
+        with self._number() as (number, told):
+            text = json.dumps({"id": number, "method": method, "params": self._sign(params)})
+            if errand is not None:
+                errand.begin()
+            try:
+                async with asyncio.timeout(self._connection.settings.request_timeout_seconds):
+                    await socket.send_str(text)
+                    answer = await told
+            except TimeoutError:
+                self._overdue = True
+                raise ccxt.RequestTimeout(f"{name} did not answer {method} in time") from None
+            except (aiohttp.ClientError, OSError) as error:
+                raise ccxt.NetworkError(f"{name}: {method} broke off, {type(error).__name__}") from None
+        if answer is None:
+            raise ccxt.NetworkError(f"{name}: the websocket was closed before {method} was answered")
+        return answer
+
+    @contextmanager
+    def _number(self) -> Iterator[tuple[str, "asyncio.Future[dict[str, Any] | None]"]]:
+        """Lend a number, and what its answer will be; nobody hears of one that comes after that."""
+        number = str(next(self._numbers))
+        told = self._waiting[number] = asyncio.get_running_loop().create_future()
+        try:
+            yield number, told
+        finally:
+            del self._waiting[number]
+
+    async def _keep(self) -> None:
+        """Be connected, or wait to be."""
+        backoff = Backoff(np.random.default_rng(), _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
+        while True:
+            try:
+                async with await self._dial() as self._socket:
+                    backoff.reset()
+                    self._dialled.set()
+                    await self._read(self._socket)
+            except (aiohttp.ClientError, OSError, TimeoutError, CarryflowError):
+                pass  # orders go over HTTP meanwhile
+            finally:
+                self._socket = None
+                self._dialled.set()
+                self._give_up()
+            await asyncio.sleep(backoff.next_seconds())
+
+    async def _dial(self) -> aiohttp.ClientWebSocketResponse:
+        exchange, seconds = self._connection.exchange, self._connection.settings.request_timeout_seconds
+        async with self._connection.budget.turn(), asyncio.timeout(seconds):
+            try:
+                session: aiohttp.ClientSession = exchange.session
+                goodbye = aiohttp.ClientWSTimeout(ws_close=_GOODBYE_SECONDS)
+                return await session.ws_connect(self._url, heartbeat=_HEARTBEAT_SECONDS, timeout=goodbye)
+            except aiohttp.WSServerHandshakeError as refused:
+                with suppress(ccxt.BaseError):  # a pause or a ban is everybody's
+                    read_refusal(exchange, refused.status, self._url, dict(refused.headers or {}), "{}")
+                raise
+
+    async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Hand out answers until the connection ends, or says what cannot be read."""
+        self._overdue = False
+        async for message in socket:
+            self._overdue = False
+            try:
+                answer = self._connection.exchange.on_json_response(message.data)
+                told = self._waiting.get(answer["id"])
+            except (ValueError, TypeError, KeyError):
+                return
+            if told is not None and not told.done():
+                told.set_result(answer)
+
+    def _give_up(self) -> None:
+        """Tell those who wait that no answer comes any more."""
+        for told in self._waiting.values():
+            if not told.done():
+                told.set_result(None)
+
+
+def _retry_after(error: dict[str, Any], now_ms: int) -> dict[str, str]:
+    """Return the header by which HTTP would tell how long to wait: here it is told until when.
+
+    >>> _retry_after({"code": -1003, "data": {"serverTime": 1000, "retryAfter": 3500}}, 1000)
+    {'Retry-After': '3'}
+    >>> _retry_after({"code": -1003}, 1000)
+    {}
+    """
+    until = (error.get("data") or {}).get("retryAfter")
+    return {} if until is None else {"Retry-After": str(max(0, ceil((int(until) - now_ms) / 1000)))}
