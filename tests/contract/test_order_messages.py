@@ -35,8 +35,9 @@ CUT = (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.ERRO
 
 
 @asynccontextmanager
-async def dialled(exchange: RunningExchange, leg: Leg) -> AsyncIterator["Client"]:
-    async with aiohttp.ClientSession() as session, session.ws_connect(exchange.url + SOCKETS[leg]) as socket:
+async def dialled(exchange: RunningExchange, leg: Leg, query: str = "") -> AsyncIterator["Client"]:
+    url = exchange.url + SOCKETS[leg] + query
+    async with aiohttp.ClientSession() as session, session.ws_connect(url) as socket:
         yield Client(exchange, socket)
 
 
@@ -88,9 +89,11 @@ def trading(**settings: Any) -> RunningExchange:
     return running
 
 
-def run(exchange: RunningExchange, leg: Leg, part: Callable[[Client], Awaitable[Any]]) -> Any:
+def run(
+    exchange: RunningExchange, leg: Leg, part: Callable[[Client], Awaitable[Any]], query: str = ""
+) -> Any:
     async def within() -> Any:
-        async with asyncio.timeout(20), dialled(exchange, leg) as client:
+        async with asyncio.timeout(20), dialled(exchange, leg, query) as client:
             return await part(client)
 
     return asyncio.run(within())
@@ -167,6 +170,14 @@ def test_an_answer_tells_how_much_of_the_limits_is_used(exchange: RunningExchang
         ]
         assert [count["REQUEST_WEIGHT"] for count in counts] == weights
         assert [count["ORDERS"] for count in counts] == [1, 2]
+
+
+def test_an_answer_tells_nothing_of_the_limits_to_who_wants_it_so(exchange: RunningExchange) -> None:
+    async def part(client: Client) -> Any:
+        return [await client.order(), await client.order(symbol="XYZUSDT")]
+
+    for answer in run(exchange, "spot", part, "?returnRateLimits=false"):
+        assert "rateLimits" not in answer
 
 
 @pytest.mark.parametrize("leg", LEGS)

@@ -29,7 +29,8 @@ def redirect_streams(urls: Any, base: str) -> Any:
     if not parts.scheme.startswith("ws"):
         return redirect(urls, base)
     host = parts.netloc.rsplit("@")[-1].split(":")[0]
-    return f"{base.rstrip('/').replace('http', 'ws', 1)}/{host}{parts.path}"
+    asked = f"?{parts.query}" if parts.query else ""
+    return f"{base.rstrip('/').replace('http', 'ws', 1)}/{host}{parts.path}{asked}"
 
 
 class StreamConnection(VenueConnection):

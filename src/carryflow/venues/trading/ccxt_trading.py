@@ -160,14 +160,13 @@ class CcxtTradingVenue:
             amount = order.qty / market.per_unit
             told = await self._account.send(order, market.symbol, amount, valid_until_ms)
             if told["amount"] is None or told["side"] is None:
+                self._names.learn(market.symbol, str(told["id"]), order.client_id)
                 return acknowledged(told, order, self.clock.now_ms())
             return self._report(told, market, order.client_id)
 
         closes = order.reduce_only or (order.leg == "spot" and order.side is Side.SELL)
         errand = Errand(Priority.URGENT if closes else Priority.ORDER, valid_until_ms)
-        report = await self._dispatch.change(words, send, errand)
-        self._names.learn(market.symbol, report.venue_order_id, order.client_id)
-        return report
+        return await self._dispatch.change(words, send, errand)
 
     async def find(self, leg: Leg, ticker: str, client_id: str) -> OrderReport | None:
         """Return an order by our name for it; None if the venue says that there is none."""

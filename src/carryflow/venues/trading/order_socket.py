@@ -6,8 +6,8 @@ whoever finds the socket closed sends over HTTP.
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from math import ceil
 from types import TracebackType
@@ -105,33 +105,27 @@ class OrderSocket:
         name, socket = self._connection.settings.name, self._socket
         if socket is None or socket.closed:
             raise ccxt.ExchangeNotAvailable(f"{name}: the websocket was closed before {method} was sent")
-        errand = current_errand()
-        with self._number() as (number, told):
-            text = json.dumps({"id": number, "method": method, "params": self._sign(params)})
-            if errand is not None:
-                errand.begin()
-            try:
-                async with asyncio.timeout(self._connection.settings.request_timeout_seconds):
-                    await socket.send_str(text)
-                    answer = await told
-            except TimeoutError:
-                self._overdue = True
-                raise ccxt.RequestTimeout(f"{name} did not answer {method} in time") from None
-            except (aiohttp.ClientError, OSError) as error:
-                raise ccxt.NetworkError(f"{name}: {method} broke off, {type(error).__name__}") from None
+        errand, number = current_errand(), str(next(self._numbers))
+        asked = {"id": number, "method": method, "params": self._sign(params)}
+        text: str = self._connection.exchange.json(asked)
+        told: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = told
+        if errand is not None:
+            errand.begin()
+        try:
+            async with asyncio.timeout(self._connection.settings.request_timeout_seconds):
+                await socket.send_str(text)
+                answer = await told
+        except TimeoutError:
+            self._overdue = True
+            raise ccxt.RequestTimeout(f"{name} did not answer {method} in time") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise ccxt.NetworkError(f"{name}: {method} broke off, {type(error).__name__}") from None
+        finally:
+            del self._waiting[number]
         if answer is None:
             raise ccxt.NetworkError(f"{name}: the websocket was closed before {method} was answered")
         return answer
-
-    @contextmanager
-    def _number(self) -> Iterator[tuple[str, "asyncio.Future[dict[str, Any] | None]"]]:
-        """Lend a number, and what its answer will be; nobody hears of one that comes after that."""
-        number = str(next(self._numbers))
-        told = self._waiting[number] = asyncio.get_running_loop().create_future()
-        try:
-            yield number, told
-        finally:
-            del self._waiting[number]
 
     async def _keep(self) -> None:
         """Be connected, or wait to be."""

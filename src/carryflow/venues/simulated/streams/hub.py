@@ -30,11 +30,13 @@ class Listener:
     Attributes:
         path: where it came in; faults find it by this.
         streams: what it listens to.
+        tells_limits: whether answers on it tell how much of the limits is used; a client may want none.
     """
 
     def __init__(self, socket: web.WebSocketResponse, request: web.Request, wrapped: bool) -> None:
         self.path = request.path
         self.streams: set[str] = set()
+        self.tells_limits = request.query.get("returnRateLimits") != "false"
         self.outbox: deque[str] = deque()
         self._socket = socket
         self._transport = request.transport

@@ -41,7 +41,7 @@ class Questions:
         try:
             asked = _read(text)
         except Refusal as refusal:
-            self._answer(listener, _refused(None, refusal, self._desk))
+            self._answer(listener, _refused(listener, None, refusal, self._desk))
             return
         if asked.method == "order.place":
             task = asyncio.create_task(self._order(OrderMessage(self._desk, leg, listener, asked)))
@@ -49,9 +49,10 @@ class Questions:
             task.add_done_callback(self._orders.discard)
             return
         try:
-            self._answer(listener, _answered(asked.number, self._result(leg, listener, asked), []))
+            answer = _answered(listener, asked.number, self._result(leg, listener, asked), [])
+            self._answer(listener, answer)
         except Refusal as refusal:
-            self._answer(listener, _refused(asked.number, refusal, self._desk))
+            self._answer(listener, _refused(listener, asked.number, refusal, self._desk))
 
     async def close(self) -> None:
         """Give up the orders that are still on their way."""
@@ -122,11 +123,11 @@ class OrderMessage:
             result = await place_order(desk, desk.account(key), leg, params)
         except Refusal as refusal:
             return self.refuse(refusal)
-        return _answered(self.asked.number, result, desk.limits.spent(leg, key))
+        return _answered(self.listener, self.asked.number, result, desk.limits.spent(leg, key))
 
     def refuse(self, refusal: Refusal) -> str | None:
         """Return an answer that says no."""
-        return _refused(self.asked.number, refusal, self.desk)
+        return _refused(self.listener, self.asked.number, refusal, self.desk)
 
     def halve(self, answer: str | None) -> str | None:
         """Return the first half of an answer."""
@@ -151,14 +152,18 @@ def _read(text: str) -> Question:
         raise Refusal(-1100, "Invalid JSON.") from None
 
 
-def _answered(number: Any, result: Any, limits: list[dict[str, object]]) -> str:
-    return json.dumps({"id": number, "status": 200, "result": result, "rateLimits": limits})
+def _answered(listener: Listener, number: Any, result: Any, limits: list[dict[str, object]]) -> str:
+    return _told(listener, {"id": number, "status": 200, "result": result}, limits)
 
 
-def _refused(number: Any, refusal: Refusal, desk: TradingDesk) -> str:
+def _refused(listener: Listener, number: Any, refusal: Refusal, desk: TradingDesk) -> str:
     """Return a refusal as a message tells it: until when to wait, not for how long."""
     error: dict[str, Any] = {"code": refusal.code, "msg": refusal.message}
     if refusal.wait_seconds is not None:
         now_ms = desk.venue.now_ms
         error["data"] = {"serverTime": now_ms, "retryAfter": now_ms + 1000 * refusal.wait_seconds}
-    return json.dumps({"id": number, "status": refusal.status, "error": error, "rateLimits": []})
+    return _told(listener, {"id": number, "status": refusal.status, "error": error}, [])
+
+
+def _told(listener: Listener, answer: dict[str, Any], limits: list[dict[str, object]]) -> str:
+    return json.dumps(answer | {"rateLimits": limits} if listener.tells_limits else answer)

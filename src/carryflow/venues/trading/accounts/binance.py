@@ -6,7 +6,6 @@ Sources, besides ccxt 4.5.84: Binance "Spot REST API" (general information, trad
 """
 
 import asyncio
-import hashlib
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -41,8 +40,8 @@ _TRANSFER_VALID_MS = 50_000
 """How long a transfer may be on its way: one that is not told of after a minute never came."""
 
 _SOCKETS: dict[Leg, tuple[str, str]] = {
-    "spot": ("wss://ws-api.binance.com:443/ws-api/v3", "private"),
-    "perp": ("wss://ws-fapi.binance.com/ws-fapi/v1", "fapiPrivate"),
+    "spot": ("wss://ws-api.binance.com:443/ws-api/v3?returnRateLimits=false", "private"),
+    "perp": ("wss://ws-fapi.binance.com/ws-fapi/v1?returnRateLimits=false", "fapiPrivate"),
 }
 """Where orders go over websockets, and what ccxt calls the same part of the venue over HTTP."""
 
@@ -142,8 +141,8 @@ class BinanceAccount(Account):
         """Return a message's parameters with key and signature; ccxt would put its own window in them."""
         params = asked | {"apiKey": self.exchange.apiKey}
         query = "&".join(f"{name}={params[name]}" for name in sorted(params))
-        signature = hmac.new(self.exchange.secret.encode(), query.encode(), hashlib.sha256).hexdigest()
-        return params | {"signature": signature}
+        signature = hmac.digest(self.exchange.secret.encode(), query.encode(), "sha256")
+        return params | {"signature": signature.hex()}
 
     async def find(self, symbol: str, client_id: str) -> Entry | None:
         """Return an order by our name for it."""
