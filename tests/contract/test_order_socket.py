@@ -59,6 +59,7 @@ async def socket_to(venue: Venue) -> AsyncIterator[OrderSocket]:
             connection,
             f"ws://127.0.0.1:{port}/orders",
             "https://api.binance.com/api/v3/order",
+            0.2,
             lambda params: params | {"signature": "signed"},
         ) as socket:
             yield socket
@@ -195,10 +196,99 @@ def test_an_answer_that_comes_too_late_is_left_alone() -> None:
         assert not socket.is_open  # nobody knows whether the line is dead
         venue.answers = echo
         await until(lambda: socket.is_open)
+        assert venue.dialled == 2
         assert await ask(socket, order(), "two") == "two"
 
     run(venue, story)
     assert (errand.sends, errand.status) == (1, None)
+
+
+def test_who_waits_on_a_line_that_is_given_up_is_still_answered() -> None:
+    async def only_the_second(socket: web.WebSocketResponse, asked: dict[str, Any]) -> None:
+        if asked["params"]["name"] == "two":
+            await asyncio.sleep(WAIT * 0.8)
+            await echo(socket, asked)
+
+    venue = Venue(only_the_second)
+
+    async def story(socket: OrderSocket) -> None:
+        first = asyncio.create_task(ask(socket, order()))
+        await asyncio.sleep(WAIT * 0.5)
+        second = asyncio.create_task(ask(socket, order(), "two"))
+        with pytest.raises(ccxt.RequestTimeout):
+            await first
+        assert await second == "two"
+        assert not socket.is_open
+        await until(lambda: socket.is_open)
+
+    run(venue, story)
+    assert venue.dialled == 2
+
+
+def test_a_venue_that_says_it_leaves_answers_what_was_asked_and_is_asked_no_more() -> None:
+    async def leave(socket: web.WebSocketResponse, asked: dict[str, Any]) -> None:
+        await socket.send_json({"event": {"e": "serverShutdown", "E": 1}})
+        await asyncio.sleep(0.05)
+        await echo(socket, asked)
+
+    venue = Venue(leave)
+
+    async def story(socket: OrderSocket) -> None:
+        assert await ask(socket, order()) == "one"
+        assert not socket.is_open
+        await until(lambda: socket.is_open)
+
+    run(venue, story)
+    assert venue.dialled == 2
+
+
+def test_what_answers_no_message_of_ours_is_left_alone() -> None:
+    async def chat(socket: web.WebSocketResponse, asked: dict[str, Any]) -> None:
+        await socket.send_json({"id": None, "status": 400, "error": {"code": -1100, "msg": "what?"}})
+        await socket.send_json({"event": {"e": "balanceUpdate"}})
+        await echo(socket, asked)
+
+    async def story(socket: OrderSocket) -> None:
+        assert await ask(socket, order()) == "one"
+        assert socket.is_open
+
+    run(Venue(chat), story)
+
+
+def test_a_venue_that_takes_connections_and_drops_them_is_dialled_less_and_less() -> None:
+    class Dropping(Venue):
+        async def serve(self, request: web.Request) -> web.StreamResponse:
+            self.dialled += 1
+            socket = web.WebSocketResponse()
+            await socket.prepare(request)
+            await socket.close()
+            return socket
+
+    venue = Dropping(echo)
+
+    async def story(_: OrderSocket) -> None:
+        await asyncio.sleep(1.5)
+
+    run(venue, story)
+    assert 2 <= venue.dialled <= 5
+
+
+def test_who_gives_up_dialling_leaves_nothing_behind() -> None:
+    async def slow(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(1)
+        return web.Response()
+
+    async def play() -> None:
+        venue = Venue(echo)
+        venue.serve = slow  # type: ignore[method-assign]
+        opening = asyncio.create_task(socket_to(venue).__aenter__())
+        await asyncio.sleep(0.15)
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        await asyncio.sleep(0)
+        assert [task for task in asyncio.all_tasks() if "_keep" in repr(task.get_coro())] == []
+
+    asyncio.run(play())
 
 
 def test_over_a_closed_socket_nothing_is_sent() -> None:

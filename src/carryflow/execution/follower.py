@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from carryflow.core.costs import CostSettings
+from carryflow.core.errors import MarketDataError
 from carryflow.core.hedge import hedged_fraction
 from carryflow.execution.intents import Decision, Intent
 from carryflow.execution.limits.guard import Guard
@@ -185,7 +186,10 @@ class Follower:
             seen.anchor("perp"),
             self._world.clock.now_ms(),
         )
-        planned = plan(intent, held, keeper.markets, keeper.base_fee_rate, seen, self._world.settings)
+        try:
+            planned = plan(intent, held, keeper.markets, keeper.base_fee_rate, seen, self._world.settings)
+        except MarketDataError as error:
+            return str(error)
         if planned is None:
             return f"from {held.spot} to {target} {ticker}: no order that both markets take{note}"
         return _Ready(intent, planned, seen, note)

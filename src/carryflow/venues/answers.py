@@ -1,4 +1,4 @@
-"""What a venue's HTTP answer means: rules laid over ccxt's own, where those are too kind or too harsh.
+"""What a venue's answer means: rules laid over ccxt's own, where those are too kind or too harsh.
 
 - Whatever is not whole JSON is no answer: ccxt would hand on the text.
 - 5xx is no answer, either, whatever code its JSON names: ccxt counts some codes as refusals.
@@ -110,7 +110,9 @@ def read_refusal(exchange: Any, status: int, url: str, headers: Mapping[str, str
         body: the error as JSON.
 
     Raises:
-        ccxt.BaseError: always, unless a rule above has an error of ours for it.
+        ccxt.BaseError: what ccxt makes of it.
+        RejectedError: the venue has banned this address.
+        RetryableError: it asks to be left alone for longer than the settings allow.
     """
     text = exchange.on_rest_response(status, "", url, "POST", headers, body)
     exchange.handle_errors(status, "", url, "POST", headers, text, exchange.parse_json(text), {}, None)

@@ -87,7 +87,6 @@ CREATE TABLE orders (
     booked TEXT NOT NULL
 ) STRICT;
 CREATE INDEX orders_at_venue ON orders (venue_order_id) WHERE venue_order_id IS NOT NULL;
-CREATE INDEX orders_unfinished ON orders (journalled_ms) WHERE ended_ms IS NULL;
 
 CREATE TABLE fills (
     trade_id TEXT NOT NULL,

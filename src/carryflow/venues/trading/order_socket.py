@@ -6,6 +6,7 @@ whoever finds the socket closed sends over HTTP.
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -23,6 +24,11 @@ from carryflow.venues.budget import current_errand
 from carryflow.venues.connection import VenueConnection
 from carryflow.venues.stream.backoff import Backoff
 
+_LOG = logging.getLogger(__name__)
+
+_LEAVING = "serverShutdown"
+"""Event by which Binance says that it is going to close a connection."""
+
 _HEARTBEAT_SECONDS = 20.0
 _GOODBYE_SECONDS = 1.0
 _AT_ONCE_SECONDS = 2.0
@@ -33,12 +39,14 @@ _LONGEST_WAIT_SECONDS = 30.0
 class OrderSocket:
     """Keep one websocket open, and ask over it; an asynchronous context manager that ends it.
 
-    A connection that breaks, or is refused, is dialled again, later and later.
+    A connection that breaks, is refused, or did not answer in time is dialled again: later and later, until
+    the venue answers on one.
 
     Args:
         connection: whose sockets, budget and patience it shares.
         url: where it is dialled.
         rest_url: the address at which the same is asked over HTTP.
+        cost: what ccxt's limiter counts for a message.
         sign: returns a message's parameters with key, time and signature.
     """
 
@@ -47,35 +55,48 @@ class OrderSocket:
         connection: VenueConnection,
         url: str,
         rest_url: str,
+        cost: float,
         sign: Callable[[dict[str, Any]], dict[str, Any]],
     ) -> None:
         self._connection = connection
+        self._exchange = connection.exchange
         self._url = url
         self._rest_url = rest_url
+        self._cost = cost
         self._sign = sign
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
-        self._waiting: dict[str, asyncio.Future[dict[str, Any] | None]] = {}
+        self._backoff = Backoff(np.random.default_rng(), _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
         self._numbers = count(1)
+        self._waiting: dict[str, asyncio.Future[dict[str, Any] | None]] = {}
         self._dialled = asyncio.Event()
-        self._overdue = False
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._reader: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._outworn = False
 
     @property
     def is_open(self) -> bool:
-        """Say whether one can ask: after an answer that did not come, not before something comes."""
-        return self._socket is not None and not self._socket.closed and not self._overdue
+        """Say whether one can ask."""
+        return self._socket is not None and not self._socket.closed and not self._outworn
 
     async def __aenter__(self) -> Self:
         """Dial; it is open afterwards if the venue answered at once."""
         self._keeper = asyncio.create_task(self._keep())
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._dialled.wait(), _AT_ONCE_SECONDS)
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._dialled.wait(), _AT_ONCE_SECONDS)
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Hang up; whoever still waits for an answer gets a ccxt.NetworkError."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Hang up, and dial no more."""
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -87,7 +108,11 @@ class OrderSocket:
             ccxt.ExchangeNotAvailable: the socket has been closed meanwhile; nothing was sent.
             ccxt.NetworkError: no answer came; nobody knows what became of it.
             ccxt.BaseError: the venue refused; see `venues.answers`.
+            RejectedError: it has banned this address.
+            RetryableError: it asks to be left alone for longer than the settings allow.
         """
+        if self._exchange.enableRateLimit:
+            self._exchange.throttler(self._cost)  # queued, so that the questions after it wait the longer
         async with self._connection.budget.turn():
             answer = await self._answer(method, params)
         status, errand = int(answer["status"]), current_errand()
@@ -96,18 +121,18 @@ class OrderSocket:
                 errand.end(status, "")
             return answer["result"]
         error = answer.get("error") or {}
-        headers = _retry_after(error, self._connection.exchange.milliseconds())
+        headers = _retry_after(error, self._exchange.milliseconds())
         body = json.dumps({name: error[name] for name in ("code", "msg") if name in error})
-        read_refusal(self._connection.exchange, status, self._rest_url, headers, body)
+        read_refusal(self._exchange, status, self._rest_url, headers, body)
 
     async def _answer(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         """Send a message, and wait for what is said to it."""
         name, socket = self._connection.settings.name, self._socket
-        if socket is None or socket.closed:
+        if socket is None or not self.is_open:
             raise ccxt.ExchangeNotAvailable(f"{name}: the websocket was closed before {method} was sent")
         errand, number = current_errand(), str(next(self._numbers))
         asked = {"id": number, "method": method, "params": self._sign(params)}
-        text: str = self._connection.exchange.json(asked)
+        text: str = self._exchange.json(asked)
         told: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
         self._waiting[number] = told
         if errand is not None:
@@ -117,57 +142,73 @@ class OrderSocket:
                 await socket.send_str(text)
                 answer = await told
         except TimeoutError:
-            self._overdue = True
+            self._outworn = self._outworn or self._socket is socket
             raise ccxt.RequestTimeout(f"{name} did not answer {method} in time") from None
         except (aiohttp.ClientError, OSError) as error:
             raise ccxt.NetworkError(f"{name}: {method} broke off, {type(error).__name__}") from None
         finally:
             del self._waiting[number]
+            self._part()
         if answer is None:
             raise ccxt.NetworkError(f"{name}: the websocket was closed before {method} was answered")
         return answer
 
+    def _part(self) -> None:
+        """Let go of a socket on which nothing more is to be asked, once nobody waits for an answer on it."""
+        if self._outworn and not self._waiting and self._reader is not None:
+            self._reader.cancel()
+
     async def _keep(self) -> None:
-        """Be connected, or wait to be."""
-        backoff = Backoff(np.random.default_rng(), _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
+        """Be connected, or wait to be; meanwhile orders go over HTTP."""
+        failed = False
         while True:
             try:
                 async with await self._dial() as self._socket:
-                    backoff.reset()
+                    failed = self._outworn = False
+                    self._reader = asyncio.create_task(self._read(self._socket))
                     self._dialled.set()
-                    await self._read(self._socket)
-            except (aiohttp.ClientError, OSError, TimeoutError, CarryflowError):
-                pass  # orders go over HTTP meanwhile
+                    await asyncio.gather(self._reader, return_exceptions=True)
+            except (aiohttp.ClientError, OSError, TimeoutError, CarryflowError) as error:
+                if not failed:
+                    words = "%s: orders go over HTTP, the websocket for them cannot be reached (%s)"
+                    _LOG.warning(words, self._connection.settings.name, type(error).__name__)
+                failed = True
             finally:
                 self._socket = None
                 self._dialled.set()
                 self._give_up()
-            await asyncio.sleep(backoff.next_seconds())
+            await asyncio.sleep(self._backoff.next_seconds())
 
     async def _dial(self) -> aiohttp.ClientWebSocketResponse:
-        exchange, seconds = self._connection.exchange, self._connection.settings.request_timeout_seconds
+        seconds, session = self._connection.settings.request_timeout_seconds, self._exchange.session
         async with self._connection.budget.turn(), asyncio.timeout(seconds):
             try:
-                session: aiohttp.ClientSession = exchange.session
                 goodbye = aiohttp.ClientWSTimeout(ws_close=_GOODBYE_SECONDS)
-                return await session.ws_connect(self._url, heartbeat=_HEARTBEAT_SECONDS, timeout=goodbye)
+                dialled: aiohttp.ClientWebSocketResponse = await session.ws_connect(
+                    self._url, heartbeat=_HEARTBEAT_SECONDS, timeout=goodbye
+                )
             except aiohttp.WSServerHandshakeError as refused:
                 with suppress(ccxt.BaseError):  # a pause or a ban is everybody's
-                    read_refusal(exchange, refused.status, self._url, dict(refused.headers or {}), "{}")
+                    read_refusal(self._exchange, refused.status, self._url, dict(refused.headers or {}), "{}")
                 raise
+            return dialled
 
     async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         """Hand out answers until the connection ends, or says what cannot be read."""
-        self._overdue = False
         async for message in socket:
-            self._overdue = False
             try:
-                answer = self._connection.exchange.on_json_response(message.data)
-                told = self._waiting.get(answer["id"])
-            except (ValueError, TypeError, KeyError):
+                answer = self._exchange.on_json_response(message.data)
+                number, event = answer.get("id"), answer.get("event") or {}
+                leaves = event.get("e") == _LEAVING
+            except (ValueError, TypeError, AttributeError):
                 return
+            told = self._waiting.get(number)
             if told is not None and not told.done():
                 told.set_result(answer)
+                self._backoff.reset()
+            if leaves:
+                self._outworn = True
+                self._part()
 
     def _give_up(self) -> None:
         """Tell those who wait that no answer comes any more."""

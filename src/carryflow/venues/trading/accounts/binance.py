@@ -88,6 +88,7 @@ class BinanceAccount(Account):
                         connection,
                         url if mirror is None else redirect_streams(url, mirror),
                         f"{self.exchange.urls['api'][part]}/order",
+                        self.exchange.api[part]["post"]["order"]["cost"],
                         self._signed,
                     )
                     self._order_sockets[leg] = await sockets.enter_async_context(socket)
