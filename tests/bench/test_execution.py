@@ -30,8 +30,8 @@ from carryflow.venues.settings import VenueSettings
 from carryflow.venues.trading.ccxt_trading import CcxtTradingVenue, open_trading
 from carryflow.venues.trading.market_view import RestMarketView
 
-ROUNDS = 60
-WARM_UP = 70
+ROUNDS = 150
+WARM_UP = 160
 """More rounds than are measured, so that the journal's log has its size, as after the first minutes."""
 
 SLOWEST = 1.3
