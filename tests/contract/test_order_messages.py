@@ -499,3 +499,18 @@ def test_a_price_that_binance_cannot_read_is_refused_both_ways(exchange: Running
     assert run(exchange, "perp", part) == [400, 200]
     told = over_http(exchange, "perp", **MARKET | wrong)
     assert (told.status_code, told.json()["code"]) == (400, -1100)
+
+
+def test_what_breaks_the_exchange_is_answered_and_logged(
+    exchange: RunningExchange, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_down(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    async def part(client: Client) -> Any:
+        return await client.order()
+
+    monkeypatch.setattr(exchange._desk.floor, "place", break_down)
+    answer = run(exchange, "perp", part)
+    assert (answer["status"], answer["error"]["code"]) == (500, -1000)
+    assert "cannot carry out an order" in caplog.text

@@ -3,7 +3,8 @@ from decimal import Decimal
 
 import pytest
 
-from carryflow.core.errors import ActionError, SettingsError, UnknownTickerError
+from carryflow.core.errors import ActionError, MarketDataError, SettingsError, UnknownTickerError
+from carryflow.execution import follower
 from carryflow.execution.intents import Action
 from carryflow.execution.limits.kill import Level
 from carryflow.execution.limits.risk import Limit
@@ -113,6 +114,22 @@ def test_a_decision_to_sell_spot_short_closes_the_pair_and_says_so(play: Play) -
         assert outcome.action is Action.CLOSE
         assert "spot is not sold short" in outcome.words
         assert stage.pair().perp_qty == 0
+
+    play(scenario)
+
+
+def test_a_decision_that_no_price_fits_is_written_down_and_not_followed(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_tick(*_: object) -> None:
+        raise MarketDataError("no price lies on the tick")
+
+    async def scenario(stage: Stage) -> None:
+        monkeypatch.setattr(follower, "plan", no_tick)
+        outcome = await stage.decide(1.0)
+        assert (outcome.action, outcome.words) == (None, "no price lies on the tick")
+        assert len(stage.journal.decisions()) == 1
+        assert stage.journal.intents() == []
 
     play(scenario)
 
